@@ -1,0 +1,307 @@
+//! What is kept true on a node: a list of items, each with a key, the state that is wanted and the way to get there.
+//!
+//! An item's state is one short line of text, its *fingerprint*. Observing a node yields fingerprints by key; planning
+//! compares them with what is wanted; applying checks once more that a fingerprint is what the plan saw. That one idea
+//! serves files, accounts and daemons alike, and lets a pretend node be a table of text.
+
+use std::sync::Arc;
+
+use clusterbook_model::Secret;
+use sha2::{Digest, Sha256};
+
+/// The fingerprint of something that isn't there.
+pub(crate) const ABSENT: &str = "absent";
+
+/// One thing that is kept true on one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Unique on the node, for example `file:/etc/slurm/slurm.conf`.
+    pub(crate) key: String,
+    /// The fingerprint that is wanted.
+    pub(crate) want: String,
+    /// How to get there.
+    pub(crate) kind: Kind,
+}
+
+/// The kinds of item.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// A regular file with this content.
+    File {
+        /// Absolute path.
+        path: String,
+        /// Permission bits; a file of ours is never executable.
+        mode: u32,
+        /// `user:group`.
+        owner: String,
+        /// What it holds; text without NUL.
+        content: Content,
+    },
+    /// A folder. What is in it is nobody's business here.
+    Directory {
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// `user:group`, by name or number.
+        owner: String,
+    },
+    /// A symbolic link.
+    Link {
+        /// Absolute path.
+        path: String,
+        /// Where it points.
+        target: String,
+    },
+    /// A person's account, its primary group included.
+    Account {
+        /// Login name.
+        name: String,
+        /// Number of user and group.
+        uid: u32,
+        /// Home folder; made by a [`Kind::Directory`], because it may be shared.
+        home: String,
+    },
+    /// An account, with its group, that must not exist. Its processes are ended; its home stays.
+    NoAccount {
+        /// Login name.
+        name: String,
+    },
+    /// A running systemd unit that has read its present configuration.
+    Service {
+        /// Unit without `.service`.
+        unit: &'static str,
+        /// Digest of everything that the daemon reads at its start.
+        digest: String,
+        /// What makes it read its configuration again.
+        refresh: Refresh,
+        /// Keys of the items that it reads at its start.
+        inputs: Vec<String>,
+    },
+    /// A path where a file system must be mounted. Mounting is the provider's work, so this can only be found wanting.
+    Mount {
+        /// Absolute path.
+        path: String,
+    },
+    /// A Slurm node that takes no more jobs and runs none.
+    SlurmDrained {
+        /// Slurm's name of it.
+        name: String,
+    },
+    /// A Slurm node that takes jobs, or that a person has drained. Held true on the controller.
+    SlurmNode {
+        /// Slurm's name of it.
+        name: String,
+    },
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// Ordinary text.
+    Text(Arc<str>),
+    /// Text that nobody may see on its way.
+    Secret(Secret),
+}
+
+/// How a daemon takes up a changed configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// It must be restarted.
+    Restart,
+    /// `scontrol reconfigure`, which keeps running jobs and takes up added and removed nodes.
+    ScontrolReconfigure,
+}
+
+impl Content {
+    /// The bytes themselves.
+    pub(crate) fn reveal(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Secret(secret) => secret.reveal(),
+        }
+    }
+}
+
+/// The first sixteen hexadecimal digits of SHA-256: enough to tell versions of a configuration apart.
+pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex(&hash.finalize()[..8])
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Item {
+    /// A file of ordinary text, owned by root.
+    pub(crate) fn file(path: &str, mode: u32, content: impl Into<Arc<str>>) -> Self {
+        Self::file_of(path, mode, "root:root", Content::Text(content.into()))
+    }
+
+    /// A file of any owner and secrecy.
+    pub(crate) fn file_of(path: &str, mode: u32, owner: impl Into<String>, content: Content) -> Self {
+        let owner = owner.into();
+        let sum = hex(&Sha256::digest(content.reveal().as_bytes()));
+        Self {
+            key: format!("file:{path}"),
+            want: format!("{mode:o} {owner} {sum}"),
+            kind: Kind::File {
+                path: path.to_owned(),
+                mode,
+                owner,
+                content,
+            },
+        }
+    }
+
+    /// A folder.
+    pub(crate) fn directory(path: &str, mode: u32, owner: &str) -> Self {
+        Self {
+            key: format!("dir:{path}"),
+            want: format!("{mode:o} {owner}"),
+            kind: Kind::Directory {
+                path: path.to_owned(),
+                mode,
+                owner: owner.to_owned(),
+            },
+        }
+    }
+
+    /// A symbolic link.
+    pub(crate) fn link(path: &str, target: &str) -> Self {
+        Self {
+            key: format!("link:{path}"),
+            want: target.to_owned(),
+            kind: Kind::Link {
+                path: path.to_owned(),
+                target: target.to_owned(),
+            },
+        }
+    }
+
+    /// A person's account.
+    pub(crate) fn account(name: &str, uid: u32, home: &str) -> Self {
+        Self {
+            key: format!("user:{name}"),
+            want: format!("{uid}:{uid}:{home}:/bin/bash"),
+            kind: Kind::Account {
+                name: name.to_owned(),
+                uid,
+                home: home.to_owned(),
+            },
+        }
+    }
+
+    /// An account that must be gone.
+    pub(crate) fn no_account(name: &str) -> Self {
+        Self {
+            key: format!("user:{name}"),
+            want: ABSENT.to_owned(),
+            kind: Kind::NoAccount { name: name.to_owned() },
+        }
+    }
+
+    /// A daemon that runs with the configuration made of `inputs`, items that stand before it in the list.
+    pub(crate) fn service(unit: &'static str, refresh: Refresh, inputs: &[&Item]) -> Self {
+        let digest = digest(inputs.iter().map(|item| item.want.as_str()));
+        Self {
+            key: format!("service:{unit}"),
+            want: format!("active {digest}"),
+            kind: Kind::Service {
+                unit,
+                digest,
+                refresh,
+                inputs: inputs.iter().map(|item| item.key.clone()).collect(),
+            },
+        }
+    }
+
+    /// A mounted file system.
+    pub(crate) fn mount(path: &str) -> Self {
+        Self {
+            key: format!("mount:{path}"),
+            want: "mounted".to_owned(),
+            kind: Kind::Mount { path: path.to_owned() },
+        }
+    }
+
+    /// A Slurm node that can take jobs.
+    pub(crate) fn slurm_node(name: &str) -> Self {
+        Self {
+            key: format!("slurm-node:{name}"),
+            want: "up".to_owned(),
+            kind: Kind::SlurmNode { name: name.to_owned() },
+        }
+    }
+
+    /// A Slurm node on its way out.
+    pub(crate) fn slurm_drained(name: &str) -> Self {
+        Self {
+            key: format!("slurm-drained:{name}"),
+            want: "drained".to_owned(),
+            kind: Kind::SlurmDrained { name: name.to_owned() },
+        }
+    }
+
+    /// Whether its state may change by itself, without anybody having edited the node.
+    pub(crate) fn moves(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Service { .. } | Kind::Mount { .. } | Kind::SlurmNode { .. } | Kind::SlurmDrained { .. }
+        )
+    }
+
+    /// A few words for a plan: what changes, never what it holds.
+    pub(crate) fn describe(&self) -> String {
+        match &self.kind {
+            Kind::File { path, .. } | Kind::Link { path, .. } => path.clone(),
+            Kind::Directory { path, .. } => format!("{path}/"),
+            Kind::Account { name, .. } => format!("account {name}"),
+            Kind::NoAccount { name } => format!("no account {name}"),
+            Kind::Service { unit, .. } => format!("service {unit}"),
+            Kind::Mount { path } => format!("mount {path}"),
+            Kind::SlurmNode { name } => format!("Slurm node {name}"),
+            Kind::SlurmDrained { name } => format!("jobs of Slurm node {name}"),
+        }
+    }
+}
+
+impl Item {
+    /// A few words for a plan: how what was found differs from what is wanted.
+    pub(crate) fn difference(&self, found: &str) -> String {
+        match &self.kind {
+            _ if found == ABSENT => "not there".to_owned(),
+            _ if self.want == ABSENT => "not in the design".to_owned(),
+            Kind::File { .. } => {
+                let parts = |text: &str| {
+                    text.rsplit_once(' ')
+                        .map(|(mode, sum)| (mode.to_owned(), sum.to_owned()))
+                };
+                match (parts(found), parts(&self.want)) {
+                    (Some((mode, sum)), Some((want_mode, want_sum))) => match (mode == want_mode, sum == want_sum) {
+                        (true, _) => "its content differs".to_owned(),
+                        (false, true) => format!("mode and owner are {mode}, not {want_mode}"),
+                        (false, false) => {
+                            format!("its content differs, and mode and owner are {mode}, not {want_mode}")
+                        }
+                    },
+                    _ => "it differs".to_owned(),
+                }
+            }
+            Kind::Service { .. } if found.starts_with("active ") => "runs with an older configuration".to_owned(),
+            Kind::Service { .. } => format!("is {}", found.split(' ').next().unwrap_or(found)),
+            _ => format!("is {found}, not {}", self.want),
+        }
+    }
+}

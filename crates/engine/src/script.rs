@@ -1,0 +1,621 @@
+//! The two scripts that a node ever runs for us: one that looks and one that changes.
+//!
+//! Both are made whole before they are sent, one of each a round trip, over standard input to `sh -s`: nothing shows up in
+//! an argument list, and a connection that breaks half-way leaves a script that never started, because everything stands
+//! in a function that the last line calls. What needs deciding is decided here in typed code; the shell is left with a
+//! straight list of steps.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use clusterbook_transport::quote;
+
+use crate::item::{ABSENT, Item, Kind, Refresh};
+
+/// Fingerprints by item key: all that were asked for, and the accounts that we made on the node at any time.
+pub(crate) type Facts = BTreeMap<String, String>;
+
+/// A change to one item, and what the plan found before.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// What is wanted.
+    pub(crate) item: Item,
+    /// What must be there now; `None` where nothing is known of it, or where it may move on by itself.
+    pub(crate) expected: Option<String>,
+    /// For a daemon: what it reads is changed by the same script, so that it must read it again even though it once had read
+    /// the very same.
+    pub(crate) stale: bool,
+}
+
+impl Step {
+    /// A step on a node of which nothing is known.
+    pub(crate) fn blind(item: Item) -> Self {
+        Self {
+            item,
+            expected: None,
+            stale: false,
+        }
+    }
+}
+
+/// How a step went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StepOutcome {
+    /// The node is as wanted.
+    Done,
+    /// Nothing was done, since the node was not as the plan saw it.
+    Drift {
+        /// The fingerprint that was found instead.
+        found: String,
+    },
+    /// It failed; the text is what the node said.
+    Failed(String),
+    /// An earlier step failed.
+    NotReached,
+}
+
+/// Why a whole script was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Another script holds the node.
+    Busy,
+    /// A newer apply has been here.
+    Fence(u64),
+}
+
+/// The read-only script that finds the fingerprints of `items`.
+pub(crate) fn observe(items: &[Item]) -> String {
+    let mut paths = Vec::new();
+    let mut files = Vec::new();
+    let mut users = Vec::new();
+    let mut units = Vec::new();
+    let (mut mounts, mut slurm) = (false, false);
+    for item in items {
+        match &item.kind {
+            Kind::File { path, .. } => {
+                paths.push(path.as_str());
+                files.push(path.as_str());
+            }
+            Kind::Directory { path, .. } | Kind::Link { path, .. } => paths.push(path),
+            Kind::Account { name, .. } | Kind::NoAccount { name } => users.push(name.as_str()),
+            Kind::Service { unit, .. } => units.push(*unit),
+            Kind::Mount { .. } => mounts = true,
+            Kind::SlurmNode { .. } => slurm = true,
+            Kind::SlurmDrained { .. } => {}
+        }
+    }
+    let words = |list: &[&str]| list.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let mut script = String::from("look() {\nLC_ALL=C; export LC_ALL\n");
+    if !paths.is_empty() {
+        line(&mut script, "echo @path");
+        line(
+            &mut script,
+            &format!(
+                "find {} -maxdepth 0 -printf '%y|%m %u:%g|%l|%p\\n' 2>/dev/null",
+                words(&paths)
+            ),
+        );
+    }
+    if !files.is_empty() {
+        line(&mut script, "echo @sum");
+        line(&mut script, &format!("sha256sum {} 2>/dev/null", words(&files)));
+    }
+    if !users.is_empty() {
+        line(&mut script, "echo @user");
+        line(&mut script, &format!("getent passwd {}", words(&users)));
+    }
+    // The comment field of an account tells that it is one of ours, also when the design no longer names it.
+    line(&mut script, "echo @managed");
+    line(
+        &mut script,
+        "getent passwd | grep '^[^:]*:[^:]*:[^:]*:[^:]*:clusterbook:'",
+    );
+    if !units.is_empty() {
+        line(&mut script, "echo @unit");
+        line(
+            &mut script,
+            &format!("systemctl show -p Id -p ActiveState {}", words(&units)),
+        );
+        line(&mut script, "echo @stamp");
+        for unit in &units {
+            line(
+                &mut script,
+                &format!(
+                    "[ -r /var/lib/clusterbook/stamp/{unit} ] && read -r digest </var/lib/clusterbook/stamp/{unit} && echo {unit} \"$digest\""
+                ),
+            );
+        }
+    }
+    if mounts {
+        line(&mut script, "echo @mount");
+        line(&mut script, "cat /proc/self/mounts");
+    }
+    if slurm {
+        line(&mut script, "echo @slurm");
+        line(&mut script, "sinfo -h -N -o '%N|%T' 2>/dev/null");
+    }
+    script.push_str("echo @end\n}\nlook </dev/null\n");
+    script
+}
+
+/// Reads what [`observe`]'s script printed. `None` if it broke off before its end.
+pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
+    let mut section = "";
+    let mut paths = BTreeMap::new();
+    let mut sums = BTreeMap::new();
+    let mut users = BTreeMap::new();
+    let mut managed = BTreeMap::new();
+    let mut active = BTreeMap::new();
+    let mut stamps = BTreeMap::new();
+    let mut mounts = Vec::new();
+    let mut slurm = BTreeMap::new();
+    let mut unit = String::new();
+    for text in output.lines() {
+        if let Some(name) = text.strip_prefix('@') {
+            section = name;
+            continue;
+        }
+        match section {
+            "path" => {
+                let mut fields = text.splitn(4, '|');
+                if let (Some(sort), Some(mode), Some(link), Some(path)) =
+                    (fields.next(), fields.next(), fields.next(), fields.next())
+                {
+                    paths.insert(path.to_owned(), (sort.to_owned(), mode.to_owned(), link.to_owned()));
+                }
+            }
+            "sum" => {
+                if let Some((sum, path)) = text.split_once("  ") {
+                    sums.insert(path.to_owned(), sum.to_owned());
+                }
+            }
+            "user" | "managed" => {
+                let fields: Vec<&str> = text.split(':').collect();
+                if let [name, _, uid, gid, _, home, shell] = fields[..] {
+                    let list = if section == "user" { &mut users } else { &mut managed };
+                    list.insert(name.to_owned(), format!("{uid}:{gid}:{home}:{shell}"));
+                }
+            }
+            "unit" => {
+                if let Some(id) = text.strip_prefix("Id=") {
+                    unit = id.trim_end_matches(".service").to_owned();
+                    // `systemctl show` may print the properties of a unit in either order.
+                    if let Some(state) = active.remove("") {
+                        active.insert(unit.clone(), state);
+                    }
+                } else if let Some(state) = text.strip_prefix("ActiveState=") {
+                    active.insert(unit.clone(), state.to_owned());
+                } else if text.is_empty() {
+                    unit.clear();
+                }
+            }
+            "stamp" => {
+                if let Some((name, digest)) = text.split_once(' ') {
+                    stamps.insert(name.to_owned(), digest.to_owned());
+                }
+            }
+            "mount" => mounts.extend(text.split(' ').nth(1).map(str::to_owned)),
+            "slurm" => {
+                if let Some((name, state)) = text.split_once('|') {
+                    slurm.insert(name.to_owned(), slurm_state(state));
+                }
+            }
+            _ => {}
+        }
+    }
+    if section != "end" {
+        return None;
+    }
+    let found = |item: &Item| match &item.kind {
+        Kind::File { path, .. } => {
+            let (_, mode, _) = paths.get(path)?;
+            Some(format!("{mode} {}", sums.get(path).map_or("-", String::as_str)))
+        }
+        Kind::Directory { path, .. } => {
+            let (sort, mode, _) = paths.get(path)?;
+            (sort == "d").then(|| mode.clone())
+        }
+        Kind::Link { path, .. } => {
+            let (sort, _, target) = paths.get(path)?;
+            (sort == "l").then(|| target.clone())
+        }
+        Kind::Account { name, .. } | Kind::NoAccount { name } => users.get(name).cloned(),
+        Kind::Service { unit, .. } => {
+            let state = active.get(*unit).map_or("inactive", String::as_str);
+            let stamp = stamps.get(*unit).map_or("none", String::as_str);
+            Some(format!("{state} {stamp}"))
+        }
+        Kind::Mount { path } => mounts.contains(path).then(|| "mounted".to_owned()),
+        Kind::SlurmNode { name } => slurm.get(name).cloned(),
+        Kind::SlurmDrained { .. } => None,
+    };
+    let mut facts: Facts = managed
+        .iter()
+        .map(|(name, account)| (format!("user:{name}"), account.clone()))
+        .collect();
+    for item in items {
+        facts.insert(item.key.clone(), found(item).unwrap_or_else(|| ABSENT.to_owned()));
+    }
+    Some(facts)
+}
+
+/// `up` for a node that takes jobs or that a person has drained, else Slurm's own word for its state.
+fn slurm_state(state: &str) -> String {
+    let away = state.ends_with('*')
+        || ["down", "unknown", "future", "fail"]
+            .iter()
+            .any(|word| state.starts_with(word));
+    if away { state.to_owned() } else { "up".to_owned() }
+}
+
+/// The script that carries out `steps` as part of the cluster's apply with this number. Numbers count per cluster, and a
+/// machine may serve a cluster made after another, so the fence goes by the cluster's identity.
+pub(crate) fn apply(cluster_id: &str, number: u64, steps: &[Step]) -> String {
+    let mut script = String::from(include_str!("node/apply.sh"));
+    script.push_str("\nchange() {\n");
+    line(&mut script, &format!("enter {} {number}", quote(cluster_id)));
+    for step in steps.iter().filter(|step| step.stale) {
+        if let Kind::Service { unit, .. } = &step.item.kind {
+            // Before anything is changed: a script that is cut short then leaves a daemon that is known to be out of date.
+            line(&mut script, &format!("rm -f \"$state/stamp/{unit}\""));
+        }
+    }
+    for (index, step) in steps.iter().enumerate() {
+        let (found, act) = words(&step.item);
+        if let (Some(expected), Some(found)) = (&step.expected, found) {
+            let expected = quote(expected);
+            line(
+                &mut script,
+                &format!("if expect {index} {expected} \"$({found})\"; then"),
+            );
+            line(&mut script, &act);
+            line(&mut script, &format!("finish {index} $?"));
+            line(&mut script, "fi");
+        } else {
+            line(&mut script, &act);
+            line(&mut script, &format!("finish {index} $?"));
+        }
+    }
+    script.push_str("echo end\n}\nchange </dev/null\n");
+    script
+}
+
+/// The shell's words to find an item's fingerprint, where it can drift, and to bring the item about.
+fn words(item: &Item) -> (Option<String>, String) {
+    let (found, act) = match &item.kind {
+        Kind::File {
+            path,
+            mode,
+            owner,
+            content,
+        } => {
+            let path = quote(path);
+            // What a new file's permissions must lack.
+            let umask = 0o666 & !mode;
+            (
+                format!("found_file {path}"),
+                format!("put {path} {umask:04o} {owner} {}", quote(content.reveal())),
+            )
+        }
+        Kind::Directory { path, mode, owner } => {
+            let path = quote(path);
+            (
+                format!("found_dir {path}"),
+                format!("put_dir {path} {mode:o} {}", quote(owner)),
+            )
+        }
+        Kind::Link { path, target } => {
+            let path = quote(path);
+            (
+                format!("found_link {path}"),
+                format!("put_link {path} {}", quote(target)),
+            )
+        }
+        Kind::Account { name, uid, home } => {
+            let name = quote(name);
+            (
+                format!("found_user {name}"),
+                format!("account {name} {uid} {}", quote(home)),
+            )
+        }
+        Kind::NoAccount { name } => {
+            let name = quote(name);
+            (format!("found_user {name}"), format!("no_account {name}"))
+        }
+        Kind::Service {
+            unit, digest, refresh, ..
+        } => {
+            let refresh = match refresh {
+                Refresh::Restart => "restart",
+                Refresh::ScontrolReconfigure => "reconfigure",
+            };
+            (
+                format!("found_service {unit}"),
+                format!("service {unit} {digest} {refresh}"),
+            )
+        }
+        // Whether a mount or a Slurm node still is as it was doesn't matter: the step only waits or reports.
+        Kind::Mount { path } => {
+            let path = quote(path);
+            let report = format!("mountpoint -q {path} || {{ echo {path} is not mounted >&2; false; }}");
+            return (None, report);
+        }
+        Kind::SlurmNode { name } => return (None, format!("slurm_node {}", quote(name))),
+        Kind::SlurmDrained { name } => return (None, format!("slurm_drained {}", quote(name))),
+    };
+    (Some(found), act)
+}
+
+/// Reads what [`apply`]'s script printed. `said` is its standard error, told with the step that failed.
+pub(crate) fn read_outcomes(steps: usize, output: &str, said: &str) -> Result<Vec<StepOutcome>, Refused> {
+    let mut outcomes = vec![StepOutcome::NotReached; steps];
+    for text in output.lines() {
+        let mut fields = text.splitn(4, ' ');
+        match (fields.next(), fields.next(), fields.next(), fields.next()) {
+            (Some("refused"), Some("fence"), Some(number), None) => {
+                return Err(Refused::Fence(number.parse().unwrap_or(u64::MAX)));
+            }
+            (Some("refused"), ..) => return Err(Refused::Busy),
+            (Some("step"), Some(index), Some(result), found) => {
+                let Some(outcome) = index.parse().ok().and_then(|index: usize| outcomes.get_mut(index)) else {
+                    continue;
+                };
+                *outcome = match result {
+                    "ok" => StepOutcome::Done,
+                    "drift" => StepOutcome::Drift {
+                        found: found.unwrap_or_default().to_owned(),
+                    },
+                    _ => StepOutcome::Failed(said.trim().to_owned()),
+                };
+            }
+            _ => {}
+        }
+    }
+    Ok(outcomes)
+}
+
+fn line(script: &mut String, text: &str) {
+    // Writing to a String can't fail.
+    let _ = writeln!(script, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::item::{Content, digest};
+    use crate::stacks::Barrier;
+
+    /// The scripts are real shell, so they are run by the real shell, on a folder that stands for a node.
+    struct Node {
+        root: tempfile::TempDir,
+        owner: String,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let name = |flag| {
+                let output = Command::new("id").arg(flag).output().expect("id runs");
+                String::from_utf8(output.stdout).expect("a name").trim().to_owned()
+            };
+            Self {
+                root: tempfile::tempdir().expect("a folder"),
+                owner: format!("{}:{}", name("-un"), name("-gn")),
+            }
+        }
+
+        fn path(&self, name: &str) -> String {
+            self.root.path().join(name).display().to_string()
+        }
+
+        fn file(&self, name: &str, text: &str) -> Item {
+            Item::file_of(&self.path(name), 0o640, &self.owner, Content::Text(text.into()))
+        }
+
+        fn run(&self, script: &str) -> (String, String) {
+            let script = script.replace("/var/lib/clusterbook", &self.path("state"));
+            let mut shell = Command::new("/bin/sh")
+                .arg("-s")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("a shell");
+            shell
+                .stdin
+                .take()
+                .expect("its input")
+                .write_all(script.as_bytes())
+                .expect("it reads");
+            let output = shell.wait_with_output().expect("it ends");
+            let text = |bytes| String::from_utf8(bytes).expect("text");
+            (text(output.stdout), text(output.stderr))
+        }
+
+        fn look(&self, items: &[Item]) -> Facts {
+            let (output, said) = self.run(&observe(items));
+            read_facts(items, &output).unwrap_or_else(|| panic!("broke off: {said}"))
+        }
+
+        fn change(&self, number: u64, steps: &[Step]) -> Result<Vec<StepOutcome>, Refused> {
+            let (output, said) = self.run(&apply("0123456789ab", number, steps));
+            read_outcomes(steps.len(), &output, &said)
+        }
+    }
+
+    fn fresh(items: &[Item]) -> Vec<Step> {
+        items.iter().map(|item| Step::blind(item.clone())).collect()
+    }
+
+    fn seen(items: &[Item], facts: &Facts) -> Vec<Step> {
+        items
+            .iter()
+            .map(|item| Step {
+                item: item.clone(),
+                expected: facts.get(&item.key).cloned(),
+                stale: false,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_applied_is_what_is_then_found() {
+        let node = Node::new();
+        let items = [
+            Item::directory(&node.path("deep/folder"), 0o750, &node.owner),
+            node.file("deep/folder/plain", "one\ntwo $HOME `id` \\ 'quoted'\n"),
+            node.file("no newline at the end", "x"),
+            node.file("empty", ""),
+            node.file("日本語", "計算機\n"),
+            node.file("tricky", "end-of-file-7c1d\n"),
+            Item::link(&node.path("deep/link"), "../elsewhere"),
+        ];
+        assert!(node.look(&items).values().all(|found| found == ABSENT));
+        assert_eq!(node.change(1, &fresh(&items)), Ok(vec![StepOutcome::Done; items.len()]));
+        let facts = node.look(&items);
+        for item in &items {
+            assert_eq!(facts[&item.key], item.want, "{}", item.key);
+        }
+        assert_eq!(
+            fs_err::read_to_string(node.path("deep/folder/plain")).expect("it is there"),
+            "one\ntwo $HOME `id` \\ 'quoted'\n"
+        );
+    }
+
+    #[test]
+    fn what_changed_since_the_plan_is_reported_and_left_alone() {
+        let node = Node::new();
+        let first = [node.file("conf", "a\n"), node.file("other", "b\n")];
+        node.change(1, &fresh(&first)).expect("it is carried out");
+        let facts = node.look(&first);
+        let wanted = [node.file("conf", "new\n"), node.file("other", "new\n")];
+        fs_err::write(node.path("conf"), "a person's own\n").expect("it is written");
+        let outcomes = node.change(2, &seen(&wanted, &facts)).expect("it is carried out");
+        assert!(matches!(&outcomes[0], StepOutcome::Drift { found } if *found != facts[&first[0].key]));
+        assert_eq!(outcomes[1], StepOutcome::Done);
+        assert_eq!(
+            fs_err::read_to_string(node.path("conf")).expect("it is there"),
+            "a person's own\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_ends_the_script_and_says_why() {
+        let node = Node::new();
+        fs_err::write(node.path("in the way"), "").expect("it is written");
+        let items = [
+            node.file("before", "x\n"),
+            node.file("in the way/file", "x\n"),
+            node.file("after", "x\n"),
+        ];
+        let outcomes = node.change(1, &fresh(&items)).expect("it is carried out");
+        assert_eq!(outcomes[0], StepOutcome::Done);
+        assert!(
+            matches!(&outcomes[1], StepOutcome::Failed(why) if why.contains("in the way")),
+            "{outcomes:?}"
+        );
+        assert_eq!(outcomes[2], StepOutcome::NotReached);
+    }
+
+    #[test]
+    fn an_older_apply_is_refused_and_changes_nothing() {
+        let node = Node::new();
+        node.change(7, &fresh(&[node.file("conf", "seven\n")]))
+            .expect("the newer one");
+        let older = node.change(6, &fresh(&[node.file("conf", "six\n")]));
+        assert_eq!(older, Err(Refused::Fence(7)));
+        assert_eq!(
+            fs_err::read_to_string(node.path("conf")).expect("it is there"),
+            "seven\n"
+        );
+        node.change(7, &fresh(&[node.file("conf", "again\n")]))
+            .expect("the same one");
+    }
+
+    #[test]
+    fn half_a_script_does_nothing() {
+        let node = Node::new();
+        let script = apply(
+            "0123456789ab",
+            1,
+            &fresh(&[node.file("conf", "x\n"), node.file("conf2", "y\n")]),
+        );
+        node.run(&script[..script.len() - "change </dev/null\n".len() - 2]);
+        assert!(!fs_err::exists(node.path("conf")).expect("it can be looked at"));
+        assert_eq!(read_facts(&[], "@managed\n"), None, "a look that broke off is no look");
+    }
+
+    #[test]
+    fn daemons_accounts_and_mounts_are_read_from_what_systems_print() {
+        let items = [
+            Item::service("munge", Refresh::Restart, &[]),
+            Item::service("slurmd", Refresh::Restart, &[]),
+            Item::account("taro", 2001, "/home/taro"),
+            Item::mount("/home"),
+            Item::slurm_node("c1"),
+            Item::slurm_node("c2"),
+            Item::slurm_node("c3"),
+            Item::slurm_node("c4"),
+        ];
+        let output = "@user\ntaro:x:2001:2001:clusterbook:/home/taro:/bin/bash\n@managed\n\
+            taro:x:2001:2001:clusterbook:/home/taro:/bin/bash\nhanako:x:2002:2002:clusterbook:/home/hanako:/bin/bash\n\
+            @unit\nId=munge.service\nActiveState=active\n\nActiveState=activating\nId=slurmd.service\n\
+            @stamp\nmunge 0123\n@mount\n/dev/vda /home ext4 rw 0 0\n@slurm\nc1|idle\nc2|down*\nc3|drained\n@end\n";
+        let facts = read_facts(&items, output).expect("a whole look");
+        let found = |item: &Item| facts[&item.key].as_str();
+        assert_eq!(found(&items[0]), "active 0123");
+        assert_eq!(found(&items[1]), "activating none");
+        assert_eq!(found(&items[2]), items[2].want);
+        assert_eq!(found(&items[3]), "mounted");
+        assert_eq!(found(&items[4]), "up");
+        assert_eq!(found(&items[5]), "down*");
+        assert_eq!(found(&items[6]), "up", "what a person drained is left alone");
+        assert_eq!(found(&items[7]), ABSENT);
+        assert!(
+            facts.contains_key("user:hanako"),
+            "an account of ours that left the design is seen"
+        );
+    }
+
+    #[test]
+    fn a_daemon_reads_again_what_was_edited_behind_its_back() {
+        let conf = Item::file("/etc/slurm/slurm.conf", 0o644, "ReturnToService=2\n");
+        let daemon = Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&conf]);
+        let mut facts = Facts::from([
+            (conf.key.clone(), "644 root:root somebody's".to_owned()),
+            (daemon.key.clone(), daemon.want.clone()),
+        ]);
+        let wanted = || {
+            vec![
+                ("controller", Barrier::Nothing, conf.clone()),
+                ("controller", Barrier::Nothing, daemon.clone()),
+            ]
+        };
+        let differences = crate::observe::differences(wanted(), &facts);
+        let steps: Vec<Step> = differences.into_iter().map(|difference| difference.step).collect();
+        assert_eq!(steps.len(), 2, "the file, and the daemon that may have read it");
+        let script = apply("0123456789ab", 1, &steps);
+        let forgets = script.find("rm -f \"$state/stamp/slurmctld\"").expect("its stamp goes");
+        assert!(
+            forgets < script.find("put /etc/slurm/slurm.conf").expect("the file is put"),
+            "first of all"
+        );
+        facts.insert(conf.key.clone(), conf.want.clone());
+        assert!(crate::observe::differences(wanted(), &facts).is_empty());
+    }
+
+    #[test]
+    fn a_daemon_is_refreshed_when_anything_that_it_reads_changes() {
+        let service =
+            |text: &str| Item::service("munge", Refresh::Restart, &[&Item::file("/etc/key", 0o400, text)]).want;
+        assert_ne!(service("a"), service("b"));
+        assert_eq!(service("a"), service("a"));
+        assert_ne!(
+            digest(["ab", "c"]),
+            digest(["a", "bc"]),
+            "parts don't run into each other"
+        );
+    }
+}

@@ -1,0 +1,354 @@
+//! What an apply costs and how it is stopped, in a world without machines.
+
+#![allow(clippy::expect_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clusterbook_engine::{ApplyOptions, Engine, Error, Event, Events, Settings, Stop, Verb};
+use clusterbook_model::Design;
+use clusterbook_providers::{Calls, FaultPlan, Operation, Scope, World};
+use tokio_util::sync::CancellationToken;
+
+struct Place {
+    folder: tempfile::TempDir,
+    world: Arc<World>,
+    engine: Engine,
+    _ends: tokio_util::sync::DropGuard,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let world = World::new(1, FaultPlan::none());
+        let cancel = CancellationToken::new();
+        let socket = folder.path().join("world.sock");
+        tokio::spawn(clusterbook_providers_serve(
+            world.clone(),
+            socket.clone(),
+            cancel.clone(),
+        ));
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let engine = engine(folder.path());
+        Self {
+            folder,
+            world,
+            engine,
+            _ends: cancel.drop_guard(),
+        }
+    }
+
+    async fn apply(&self, design: &Design) -> Result<clusterbook_engine::Applied, Error> {
+        self.engine
+            .apply(design, &ApplyOptions::default(), &Events::none(), &Stop::new())
+            .await
+    }
+
+    /// What was asked of the world while `work` was done.
+    async fn calls<T>(&self, work: impl Future<Output = T>) -> (Calls, T) {
+        let before = self.world.calls();
+        let result = work.await;
+        let mut calls = self.world.calls();
+        for (operation, count) in before.operations {
+            *calls.operations.entry(operation).or_default() -= count;
+        }
+        (calls, result)
+    }
+}
+
+async fn clusterbook_providers_serve(world: Arc<World>, socket: std::path::PathBuf, cancel: CancellationToken) {
+    clusterbook_providers::serve(world, &socket, cancel)
+        .await
+        .expect("the world is served");
+}
+
+fn engine(folder: &Path) -> Engine {
+    let (world, home) = (folder.join("world.sock"), folder.join("state"));
+    let lookup = |name: &str| match name {
+        "CLUSTERBOOK_WORLD" => Some(world.display().to_string()),
+        "CLUSTERBOOK_HOME" => Some(home.display().to_string()),
+        _ => None,
+    };
+    Engine::open(Settings::from_lookup(lookup, "test", jiff::Timestamp::now())).expect("the state folder opens")
+}
+
+fn design(nodes: u32, users: &[&str]) -> Design {
+    let users: Vec<_> = users
+        .iter()
+        .enumerate()
+        .map(|(index, name)| serde_json::json!({"name": name, "uid": 2001 + index}))
+        .collect();
+    Design::from_parameters(&serde_json::json!({
+        "name": "demo",
+        "provider": "memory",
+        "groups": [{"name": "compute", "nodes": nodes, "hosts": "c[1-1000]"}],
+        "users": users,
+    }))
+    .expect("a sound design")
+}
+
+/// Programs spawn these on their runtime, which needs them to be `Send`.
+#[tokio::test]
+async fn everything_can_be_spawned() {
+    fn spawnable<T: Send>(_: T) {}
+    let place = Place::new().await;
+    let (engine, wanted, stop) = (&place.engine, design(1, &[]), Stop::new());
+    let (options, events) = (ApplyOptions::default(), Events::none());
+    spawnable(engine.plan(&wanted, &stop));
+    spawnable(engine.apply(&wanted, &options, &events, &stop));
+    spawnable(engine.destroy("demo", &options, &events, &stop));
+    spawnable(engine.status("demo"));
+    spawnable(engine.run("demo", &[], "true", b"", &|_, _, _| {}, &stop));
+}
+
+fn count(calls: &Calls, operation: Operation) -> u64 {
+    calls.operations.get(&operation).copied().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_apply_there_is_nothing_left_to_plan() {
+    let place = Place::new().await;
+    place.apply(&design(3, &["taro"])).await.expect("it is made");
+    let plan = place
+        .engine
+        .plan(&design(3, &["taro"]), &Stop::new())
+        .await
+        .expect("a plan");
+    assert!(plan.is_empty(), "{:?}", plan.changes);
+    let again = place.apply(&design(3, &["taro"])).await.expect("it is as designed");
+    assert_eq!(again.number, 1, "an apply with nothing to do leaves no trace");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn round_trips_are_counted_by_barrier_and_not_by_item() {
+    let place = Place::new().await;
+    for (nodes, old) in [(4, 0), (9, 4)] {
+        let (calls, result) = place.calls(place.apply(&design(nodes, &["taro"]))).await;
+        result.expect("it is made");
+        // Each new worker: everything of its own, then slurmd. Each old one: the new host names. The master: everything of its
+        // own, then a look at all workers.
+        let new = u64::from(nodes) - old;
+        assert_eq!(count(&calls, Operation::NodeWrite), 2 * new + old + 2, "{nodes} nodes");
+    }
+    let (calls, plan) = place
+        .calls(async { place.engine.plan(&design(9, &["taro"]), &Stop::new()).await })
+        .await;
+    assert!(plan.expect("a plan").is_empty());
+    assert_eq!(count(&calls, Operation::NodeRead), 10, "one look per node");
+    assert_eq!(count(&calls, Operation::NodeWrite), 0, "planning changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provider_calls_do_not_grow_with_the_nodes() {
+    let mut listings = Vec::new();
+    for nodes in [2, 200] {
+        let place = Place::new().await;
+        let (calls, result) = place.calls(place.apply(&design(nodes, &[]))).await;
+        result.expect("it is made");
+        assert_eq!(count(&calls, Operation::CreateNode), u64::from(nodes) + 1);
+        listings.push(count(&calls, Operation::Inventory));
+    }
+    assert_eq!(listings[0], listings[1], "listings for 2 and for 200 nodes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_and_removing_a_user_touches_what_it_must_and_nothing_else() {
+    let place = Place::new().await;
+    place.apply(&design(2, &["taro"])).await.expect("it is made");
+    let plan = place
+        .engine
+        .plan(&design(2, &["taro", "hanako"]), &Stop::new())
+        .await
+        .expect("a plan");
+    let ids: Vec<&str> = plan.changes.iter().map(|change| change.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "master: user:hanako",
+            "master: dir:/home/hanako",
+            "master: dir:/home/hanako/.ssh",
+            "master: file:/home/hanako/.ssh/authorized_keys",
+            "c1: user:hanako",
+            "c2: user:hanako",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_design_drains_before_it_removes_and_says_so() {
+    let place = Place::new().await;
+    place.apply(&design(3, &[])).await.expect("it is made");
+    let plan = place.engine.plan(&design(2, &[]), &Stop::new()).await.expect("a plan");
+    let at = |id: &str| plan.changes.iter().position(|change| change.id == id);
+    assert!(at("update drain c3").expect("a drain") < at("delete node c3").expect("a removal"));
+    assert_eq!(plan.count(Verb::Delete), 1);
+    // Removals that nobody has seen stop the apply before anything is done.
+    let unseen = ApplyOptions {
+        agreed: Some(["update drain c3".to_owned()].into()),
+        ..ApplyOptions::default()
+    };
+    let (calls, refused) = place
+        .calls(
+            place
+                .engine
+                .apply(&design(2, &[]), &unseen, &Events::none(), &Stop::new()),
+        )
+        .await;
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    assert_eq!(
+        count(&calls, Operation::DeleteNode) + count(&calls, Operation::NodeWrite),
+        0
+    );
+    place.apply(&design(2, &[])).await.expect("it is changed");
+    let left: Vec<String> = place
+        .world
+        .truth(&Scope::All)
+        .nodes
+        .into_iter()
+        .map(|node| node.mark.resource)
+        .collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(!left.contains(&"c3".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_and_on_again_needs_one_apply_each() {
+    let place = Place::new().await;
+    let on = design(3, &["taro"]);
+    let off = Design {
+        power: clusterbook_model::Power::Off,
+        ..on.clone()
+    };
+    place.apply(&on).await.expect("it is made");
+    let addresses = |world: &World| -> Vec<_> {
+        world
+            .truth(&Scope::All)
+            .nodes
+            .into_iter()
+            .map(|node| (node.mark.resource, node.address))
+            .collect()
+    };
+    let before = addresses(&place.world);
+    place.apply(&off).await.expect("it is powered off");
+    assert!(place.engine.plan(&off, &Stop::new()).await.expect("a plan").is_empty());
+    place.apply(&on).await.expect("it is powered on");
+    assert!(place.engine.plan(&on, &Stop::new()).await.expect("a plan").is_empty());
+    assert_eq!(addresses(&place.world), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_soon_ends_at_a_journalled_point_and_the_next_apply_goes_on() {
+    let place = Place::new().await;
+    let stop = Stop::new();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let pressed = stop.clone();
+    let listener = tokio::spawn(async move {
+        while let Some(event) = receiver.recv().await {
+            if matches!(&event, Event::Stage { name, .. } if name == "network and disks") {
+                pressed.press();
+            }
+        }
+    });
+    let wanted = design(2, &[]);
+    let result = place
+        .engine
+        .apply(&wanted, &ApplyOptions::default(), &Events::to(sender), &stop)
+        .await;
+    assert!(matches!(result, Err(Error::Interrupted { .. })), "{result:?}");
+    listener.await.expect("it ends");
+    assert!(
+        place.world.truth(&Scope::All).nodes.is_empty(),
+        "nothing was begun after the stop"
+    );
+    place.apply(&wanted).await.expect("the next one goes on");
+    assert!(
+        place
+            .engine
+            .plan(&wanted, &Stop::new())
+            .await
+            .expect("a plan")
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_anywhere_it_never_claims_to_have_finished() {
+    let (wanted, mut interrupted) = (design(2, &["taro"]), 0);
+    for press_at in 0..60 {
+        let place = Place::new().await;
+        place.world.set_faults(FaultPlan {
+            latency: std::time::Duration::from_millis(3),
+            ..FaultPlan::none()
+        });
+        let stop = Stop::new();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let pressed = stop.clone();
+        tokio::spawn(async move {
+            let mut seen = 0;
+            while receiver.recv().await.is_some() {
+                if seen == press_at {
+                    pressed.press();
+                }
+                seen += 1;
+            }
+        });
+        let result = place
+            .engine
+            .apply(&wanted, &ApplyOptions::default(), &Events::to(sender), &stop)
+            .await;
+        let plan = place.engine.plan(&wanted, &Stop::new()).await.expect("a plan");
+        match result {
+            Ok(_) => assert!(plan.is_empty(), "pressed at event {press_at}: {:?}", plan.changes),
+            Err(Error::Interrupted { .. }) => interrupted += 1,
+            Err(error) => panic!("pressed at event {press_at}: {error}"),
+        }
+        place.apply(&wanted).await.expect("the next one goes on");
+    }
+    assert!(interrupted > 3, "only {interrupted} were interrupted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_another_state_folder_is_refused_and_nothing_is_made() {
+    let place = Place::new().await;
+    place.apply(&design(1, &[])).await.expect("it is made");
+    let other = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(place.folder.path().join("world.sock"), other.path().join("world.sock"))
+        .expect("a link");
+    let stranger = engine(other.path());
+    let before = place.world.truth(&Scope::All);
+    let result = stranger
+        .apply(&design(2, &[]), &ApplyOptions::default(), &Events::none(), &Stop::new())
+        .await;
+    assert!(matches!(&result, Err(Error::NameInUse { .. })), "{result:?}");
+    assert_eq!(place.world.truth(&Scope::All), before);
+    assert!(
+        stranger.clusters().expect("a list").is_empty(),
+        "a refused cluster is not remembered"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failing_node_does_not_hide_or_stop_the_others() {
+    let place = Place::new().await;
+    place.apply(&design(3, &[])).await.expect("it is made");
+    let id = place.engine.cluster("demo").expect("it is known").id;
+    assert!(place.world.fail_node(&id, "c2", "its machine broke"));
+    let plan = place.engine.plan(&design(3, &[]), &Stop::new()).await.expect("a plan");
+    assert!(
+        plan.changes
+            .iter()
+            .any(|change| change.id == "delete node c2" && change.reason.contains("its machine broke"))
+    );
+    assert!(plan.changes.iter().any(|change| change.id == "create node c2"));
+    place.apply(&design(3, &[])).await.expect("it is replaced");
+    assert!(
+        place
+            .engine
+            .plan(&design(3, &[]), &Stop::new())
+            .await
+            .expect("a plan")
+            .is_empty()
+    );
+}

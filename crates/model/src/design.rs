@@ -1,0 +1,217 @@
+//! The checked design of a cluster: the one description of everything that is kept true.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AddressRange, Size, Subnet, hostlist};
+
+/// The version of the design's shape, written as `schema:` into every file.
+pub const SCHEMA: u32 = 1;
+
+/// A whole cluster, checked: names are unique, addresses lie in the network and don't overlap, partitions name groups that
+/// exist. Made only by [`crate::DesignFile`] and [`Design::from_parameters`], so holding one means that it is sound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Design {
+    /// Version of this shape, see [`SCHEMA`].
+    pub schema: u32,
+    /// The cluster's name: a DNS label, at most 32 characters.
+    pub name: String,
+    /// The provider's name, for example `local`.
+    pub provider: String,
+    /// The distribution of the node images, for example `debian-13`.
+    pub image: String,
+    /// Whether the nodes should be running.
+    pub power: Power,
+    /// The network that the nodes share.
+    pub network: Network,
+    /// The node that runs the controller and serves the shared storage.
+    pub master: Master,
+    /// Groups of like compute nodes.
+    pub groups: Vec<Group>,
+    /// Disks shared by all nodes.
+    pub disks: Vec<Disk>,
+    /// Slurm partitions.
+    pub partitions: Vec<Partition>,
+    /// Users that exist, with the same uid, on every node.
+    pub users: Vec<User>,
+    /// Extra `slurm.conf` keys; keys that this template manages are refused.
+    pub slurm_conf: BTreeMap<String, String>,
+}
+
+/// Desired power of all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// Every node runs.
+    On,
+    /// Every node is stopped; addresses, disks and host keys stay.
+    Off,
+}
+
+/// The cluster's own network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The range that all nodes' addresses lie in. The first host address is the gateway's.
+    pub subnet: Subnet,
+}
+
+/// The controller node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Master {
+    /// Host name.
+    pub host: String,
+    /// Fixed address.
+    pub address: IpAddr,
+    /// Name of the provider's flavor.
+    pub flavor: String,
+}
+
+/// Compute nodes that are alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Name, unique in the design.
+    pub name: String,
+    /// How many nodes there are now.
+    pub nodes: u32,
+    /// Name of the provider's flavor.
+    pub flavor: String,
+    /// Host name expression such as `c[1-16]`; its first `nodes` names are in use.
+    pub hosts: String,
+    /// Address expression such as `10.0.0.21-36`; its first `nodes` addresses are in use.
+    pub addresses: AddressRange,
+    /// Slurm features of the nodes.
+    pub features: Vec<String>,
+}
+
+/// A disk that every node mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Name, unique in the design.
+    pub name: String,
+    /// Capacity. A provider without quotas treats it as a statement of intent and says so.
+    pub size: Size,
+    /// Absolute path where every node sees it.
+    pub mount: String,
+}
+
+/// A Slurm partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// Name, unique in the design.
+    pub name: String,
+    /// Names of the groups whose nodes belong to it.
+    pub groups: Vec<String>,
+    /// Whether jobs without `--partition` go here. Exactly one partition is the default.
+    pub default: bool,
+    /// Longest job, in Slurm's notation (`1-00:00:00`), or `infinite`.
+    pub max_time: String,
+    /// Unix groups that may submit; empty means all.
+    pub allow_groups: Vec<String>,
+}
+
+/// A person with an account on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// The same on every node, 1000 to 59999; the primary group has the same number.
+    pub uid: u32,
+    /// Public SSH keys, one line each.
+    pub keys: Vec<String>,
+    /// Whether the person may use `sudo` without a password.
+    pub sudo: bool,
+}
+
+/// What a provider offers for one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flavor {
+    /// Name as designs write it.
+    pub name: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: Size,
+    /// GPUs; zero where there are none.
+    pub gpus: u32,
+}
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Runs the controller.
+    Master,
+    /// Runs jobs.
+    Compute,
+}
+
+/// One node, expanded from the master or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Host name, unique in the design.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Name of its group; `master` for the master.
+    pub group: String,
+    /// Fixed address.
+    pub address: IpAddr,
+    /// Name of its flavor.
+    pub flavor: String,
+}
+
+impl Design {
+    /// Every node: the master, then the groups in order, each with its first names and addresses.
+    pub fn nodes(&self) -> Vec<Node> {
+        let total: usize = self.groups.iter().map(|group| group.nodes as usize).sum();
+        let mut nodes = Vec::with_capacity(total + 1);
+        nodes.push(self.master_node());
+        for group in &self.groups {
+            // A checked design's expressions can be read and are long enough.
+            let names = hostlist::take(&group.hosts, group.nodes as usize).unwrap_or_default();
+            nodes.extend(
+                names
+                    .into_iter()
+                    .zip(group.addresses.iter())
+                    .map(|(name, address)| Node {
+                        name,
+                        role: Role::Compute,
+                        group: group.name.clone(),
+                        address,
+                        flavor: group.flavor.clone(),
+                    }),
+            );
+        }
+        nodes
+    }
+
+    /// The master as a node.
+    pub fn master_node(&self) -> Node {
+        Node {
+            name: self.master.host.clone(),
+            role: Role::Master,
+            group: "master".to_owned(),
+            address: self.master.address,
+            flavor: self.master.flavor.clone(),
+        }
+    }
+
+    /// The node with this host name.
+    pub fn node(&self, name: &str) -> Option<Node> {
+        self.nodes().into_iter().find(|node| node.name == name)
+    }
+
+    /// The group with this name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+}

@@ -1,0 +1,153 @@
+//! What the templates under `slurm/` are rendered from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::{Design, Fault, Faults, Flavor, hostlist};
+
+/// Which cgroups the nodes have, as observed on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cgroups {
+    /// A writable cgroup v2 hierarchy: jobs are confined to what they asked for.
+    V2,
+    /// None that Slurm could use.
+    None,
+}
+
+/// The values of every template under `slurm/`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlurmValues {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The controller.
+    pub master: SlurmMaster,
+    /// Compute nodes in the design's order.
+    pub nodes: Vec<SlurmNode>,
+    /// Partitions.
+    pub partitions: Vec<SlurmPartition>,
+    /// What confines jobs.
+    pub cgroups: Cgroups,
+    /// Further keys of `slurm.conf`.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// The controller.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlurmMaster {
+    /// Host name.
+    pub name: String,
+    /// Address.
+    pub address: IpAddr,
+}
+
+/// A compute node.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlurmNode {
+    /// Host name.
+    pub name: String,
+    /// Address.
+    pub address: IpAddr,
+    /// CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Features.
+    pub features: Vec<String>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlurmPartition {
+    /// Name.
+    pub name: String,
+    /// Its nodes as a host expression; empty when it has none now.
+    pub nodes: String,
+    /// Whether it is the default.
+    pub default: bool,
+    /// Longest job.
+    pub max_time: String,
+    /// Memory in MiB that a job gets for each CPU unless it asks: what the leanest of its nodes has. Without it, a job that says nothing about
+    /// memory would take a node's all, and with that the node. Zero when the partition has no nodes now.
+    pub memory_per_cpu_mib: u64,
+    /// Unix groups that may submit; empty means all.
+    pub allow_groups: Vec<String>,
+}
+
+impl SlurmValues {
+    /// The values for a design, with nodes as large as their flavors say.
+    pub fn new(design: &Design, flavors: &[Flavor], cgroups: Cgroups) -> Result<Self, Faults> {
+        design.check_flavors(flavors)?;
+        let by_name: HashMap<&str, &Flavor> = flavors.iter().map(|flavor| (flavor.name.as_str(), flavor)).collect();
+        let mut nodes = Vec::new();
+        let mut names_of_group: HashMap<&str, Vec<String>> = HashMap::new();
+        for group in &design.groups {
+            let names = hostlist::take(&group.hosts, group.nodes as usize).map_err(|error| {
+                Faults(vec![Fault {
+                    path: format!("groups[{}].hosts", group.name),
+                    message: error.message,
+                    help: error.help,
+                }])
+            })?;
+            let Some(flavor) = by_name.get(group.flavor.as_str()) else {
+                continue;
+            };
+            nodes.extend(
+                names
+                    .iter()
+                    .zip(group.addresses.iter())
+                    .map(|(name, address)| SlurmNode {
+                        name: name.clone(),
+                        address,
+                        cpus: flavor.cpus,
+                        memory_mib: flavor.memory.mib(),
+                        features: group.features.clone(),
+                    }),
+            );
+            names_of_group.insert(&group.name, names);
+        }
+        let partitions = design
+            .partitions
+            .iter()
+            .map(|partition| {
+                let groups: Vec<_> = partition
+                    .groups
+                    .iter()
+                    .filter_map(|name| design.group(name))
+                    .filter(|group| group.nodes > 0)
+                    .collect();
+                SlurmPartition {
+                    name: partition.name.clone(),
+                    nodes: hostlist::compress(
+                        groups
+                            .iter()
+                            .filter_map(|group| names_of_group.get(group.name.as_str()))
+                            .flatten(),
+                    ),
+                    default: partition.default,
+                    max_time: partition.max_time.to_uppercase(),
+                    memory_per_cpu_mib: groups
+                        .iter()
+                        .filter_map(|group| by_name.get(group.flavor.as_str()))
+                        .map(|flavor| flavor.memory.mib() / u64::from(flavor.cpus.max(1)))
+                        .min()
+                        .unwrap_or(0),
+                    allow_groups: partition.allow_groups.clone(),
+                }
+            })
+            .collect();
+        Ok(Self {
+            cluster: design.name.clone(),
+            master: SlurmMaster {
+                name: design.master.host.clone(),
+                address: design.master.address,
+            },
+            nodes,
+            partitions,
+            cgroups,
+            extra: design.slurm_conf.clone(),
+        })
+    }
+}

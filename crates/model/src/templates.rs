@@ -1,0 +1,43 @@
+//! Every template and image recipe that is embedded, by name.
+//!
+//! A table rather than a folder walk at build time: a search for a file's name finds where it is used, and adding one is a line.
+
+/// Templates of configuration files, by the name that [`crate::Renderer`] knows.
+pub(crate) const TEMPLATES: &[(&str, &str)] = &[
+    (
+        "slurm/slurm.conf",
+        include_str!("../../../templates/slurm/slurm.conf.j2"),
+    ),
+    (
+        "slurm/cgroup.conf",
+        include_str!("../../../templates/slurm/cgroup.conf.j2"),
+    ),
+    (
+        "slurm/slurmd.default",
+        include_str!("../../../templates/slurm/slurmd.default.j2"),
+    ),
+    ("slurm/hosts", include_str!("../../../templates/slurm/hosts.j2")),
+];
+
+/// Image recipes in build order, each after the one that it starts from.
+pub(crate) const IMAGES: &[(&str, &str)] = &[
+    ("common", include_str!("../../../templates/images/common.yaml")),
+    ("master", include_str!("../../../templates/images/master.yaml")),
+    ("compute", include_str!("../../../templates/images/compute.yaml")),
+];
+
+/// Files that recipes place or run, by the name that a recipe writes.
+pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
+    ("sshd.conf", include_str!("../../../templates/images/files/sshd.conf")),
+    (
+        "journald.conf",
+        include_str!("../../../templates/images/files/journald.conf"),
+    ),
+    ("common.sh", include_str!("../../../templates/images/files/common.sh")),
+    ("master.sh", include_str!("../../../templates/images/files/master.sh")),
+    (
+        "slurmd-wait.conf",
+        include_str!("../../../templates/images/files/slurmd-wait.conf"),
+    ),
+    ("compute.sh", include_str!("../../../templates/images/files/compute.sh")),
+];

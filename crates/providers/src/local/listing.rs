@@ -1,0 +1,230 @@
+//! What the engine has of ours: four calls, however many nodes there are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions};
+
+use super::engine::{Engine, explain};
+use super::labels;
+use crate::{Endpoint, Inventory, Mark, NodeResource, NodeState, ProviderError, Resource};
+
+/// Port of SSH on nodes.
+const SSH: u16 = 22;
+
+/// A container of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) node: NodeResource,
+    /// It was made and never started: whoever made it was interrupted.
+    pub(super) unborn: bool,
+}
+
+/// All that a batch has to know before it starts.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) containers: Vec<Container>,
+    pub(super) disks: Vec<Resource>,
+    pub(super) networks: Vec<Resource>,
+    pub(super) images: Vec<String>,
+}
+
+impl Listing {
+    /// Asks the engine.
+    pub(super) async fn take(engine: &Engine, cluster_id: Option<&str>) -> Result<Self, ProviderError> {
+        let (containers, disks, networks, images) = tokio::try_join!(
+            containers(engine, cluster_id),
+            disks(engine, cluster_id),
+            networks(engine, cluster_id),
+            images(engine),
+        )?;
+        Ok(Self {
+            containers,
+            disks,
+            networks,
+            images,
+        })
+    }
+
+    pub(super) fn node(&self, mark: &Mark) -> Option<&Container> {
+        self.containers.iter().find(|container| container.node.mark.same(mark))
+    }
+
+    pub(super) fn disk(&self, mark: &Mark) -> Option<&Resource> {
+        self.disks.iter().find(|disk| disk.mark.same(mark))
+    }
+
+    pub(super) fn network(&self, mark: &Mark) -> Option<&Resource> {
+        self.networks.iter().find(|network| network.mark.same(mark))
+    }
+
+    pub(super) fn into_inventory(self) -> Inventory {
+        Inventory {
+            networks: self.networks,
+            disks: self.disks,
+            nodes: self.containers.into_iter().map(|container| container.node).collect(),
+            images: self.images,
+        }
+    }
+}
+
+async fn containers(engine: &Engine, cluster_id: Option<&str>) -> Result<Vec<Container>, ProviderError> {
+    let mut attempts = 0;
+    let list = loop {
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(labels::filter(cluster_id)),
+            ..ListContainersOptions::default()
+        };
+        match engine.docker.list_containers(Some(options)).await {
+            Ok(list) => break list,
+            // While Podman stops a container, it lists a state that the Docker API doesn't know. It passes.
+            Err(bollard::errors::Error::JsonDataError { .. }) if attempts < 50 => {
+                attempts += 1;
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+            // A container that went away while the list was made spoils it on some versions.
+            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
+                if attempts < 50 && message.contains("no such container") =>
+            {
+                attempts += 1;
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+            Err(error) => return Err(explain(error, "inventory")),
+        }
+    };
+    let mut found = Vec::with_capacity(list.len());
+    for summary in list {
+        if let Some(container) = container(engine, summary).await? {
+            found.push(container);
+        }
+    }
+    found.sort_by(|a, b| a.node.mark.resource.cmp(&b.node.mark.resource));
+    Ok(found)
+}
+
+async fn container(engine: &Engine, summary: ContainerSummary) -> Result<Option<Container>, ProviderError> {
+    let of_ours = summary.labels.unwrap_or_default();
+    let Some(mark) = labels::read(&of_ours) else {
+        return Ok(None);
+    };
+    let id = summary.id.unwrap_or_default();
+    let mut unborn = false;
+    let state = match summary.state {
+        Some(State::RUNNING) => NodeState::Running,
+        Some(State::CREATED) => {
+            // After a restart of the machine some versions list every container like this. Only one that was never started
+            // is unfinished, so it is worth a look.
+            unborn = never_started(engine, &id).await?;
+            if unborn {
+                NodeState::Failed("it was made and never started; making it again finishes it".to_owned())
+            } else {
+                NodeState::Stopped
+            }
+        }
+        Some(State::EXITED | State::PAUSED) => NodeState::Stopped,
+        Some(State::RESTARTING) => NodeState::Starting,
+        Some(State::STOPPING) => NodeState::Stopping,
+        Some(State::REMOVING) => NodeState::Deleting,
+        Some(State::DEAD) => NodeState::Failed("the engine failed to remove it; removing it again may help".to_owned()),
+        Some(State::EMPTY) | None => NodeState::Failed("the engine doesn't say what it is doing".to_owned()),
+    };
+    let label = |key: &str| of_ours.get(key).cloned().unwrap_or_default();
+    let address = label(labels::ADDRESS).parse().ok();
+    Ok(Some(Container {
+        node: NodeResource {
+            mark,
+            id: id.chars().take(12).collect(),
+            state,
+            address,
+            endpoint: address.map(|address| Endpoint {
+                host: address.to_string(),
+                port: SSH,
+            }),
+            flavor: label(labels::FLAVOR),
+            image: label(labels::IMAGE),
+        },
+        unborn,
+    }))
+}
+
+async fn never_started(engine: &Engine, id: &str) -> Result<bool, ProviderError> {
+    match engine.docker.inspect_container(id, None).await {
+        Ok(details) => Ok(details
+            .state
+            .and_then(|state| state.started_at)
+            .is_none_or(|at| at.is_empty() || at.starts_with("0001-"))),
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(true),
+        Err(error) => Err(explain(error, "inventory")),
+    }
+}
+
+async fn networks(engine: &Engine, cluster_id: Option<&str>) -> Result<Vec<Resource>, ProviderError> {
+    let options = ListNetworksOptions {
+        filters: Some(labels::filter(cluster_id)),
+    };
+    let list = engine
+        .docker
+        .list_networks(Some(options))
+        .await
+        .map_err(|error| explain(error, "inventory"))?;
+    Ok(resources(list.into_iter().map(|network| {
+        let id = network.id.unwrap_or_default();
+        (id.chars().take(12).collect(), network.labels.unwrap_or_default())
+    })))
+}
+
+async fn disks(engine: &Engine, cluster_id: Option<&str>) -> Result<Vec<Resource>, ProviderError> {
+    let options = ListVolumesOptions {
+        filters: Some(labels::filter(cluster_id)),
+    };
+    let list = engine
+        .docker
+        .list_volumes(Some(options))
+        .await
+        .map_err(|error| explain(error, "inventory"))?;
+    let volumes = list.volumes.unwrap_or_default();
+    Ok(resources(
+        volumes.into_iter().map(|volume| (volume.name, volume.labels)),
+    ))
+}
+
+fn resources(list: impl Iterator<Item = (String, HashMap<String, String>)>) -> Vec<Resource> {
+    let sorted: BTreeMap<String, Resource> = list
+        .filter_map(|(id, of_ours)| {
+            let mark = labels::read(&of_ours)?;
+            let detail = of_ours.get(labels::DETAIL).cloned().unwrap_or_default();
+            let key = format!("{} {}", mark.cluster_id, mark.resource);
+            Some((key, Resource { mark, id, detail }))
+        })
+        .collect();
+    sorted.into_values().collect()
+}
+
+/// Tags of the images that are built.
+pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ProviderError> {
+    let options = ListImagesOptions {
+        filters: Some(HashMap::from([("label".to_owned(), vec![labels::RECIPE.to_owned()])])),
+        ..ListImagesOptions::default()
+    };
+    let list = engine
+        .docker
+        .list_images(Some(options))
+        .await
+        .map_err(|error| explain(error, "inventory"))?;
+    let mut tags: Vec<String> = list
+        .into_iter()
+        .filter_map(|image| {
+            let tag = image.labels.get(labels::RECIPE)?;
+            // An image that lost its name to a newer build of the same recipe is not used any more.
+            image
+                .repo_tags
+                .contains(&labels::image_reference(tag))
+                .then(|| tag.clone())
+        })
+        .collect();
+    tags.sort();
+    tags.dedup();
+    Ok(tags)
+}

@@ -1,0 +1,196 @@
+//! What happens during a run, as typed events.
+//!
+//! The library tells; writers show. A terminal, a log and a file of JSON lines are all writers of the same events.
+//! Texts in events are masked already.
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::run::CellFailure;
+
+/// The version of the events' shape; it changes only when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// One event with its time.
+#[derive(Debug, Clone, Serialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// When, in UTC.
+    pub time: String,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that happened. Steps and cells count from 0.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A run begins.
+    RunStarted {
+        /// The run's id.
+        run: String,
+        /// The names of the steps.
+        steps: Vec<String>,
+    },
+    /// A notebook begins; its kernel is being started.
+    NotebookStarted {
+        /// Which step.
+        step: usize,
+        /// The step's name.
+        name: String,
+        /// The notebook's title.
+        title: Option<String>,
+        /// How many cells will run.
+        cells: usize,
+        /// Where the executed notebook goes.
+        output: Option<String>,
+    },
+    /// A code cell begins.
+    CellStarted {
+        /// Which step.
+        step: usize,
+        /// The cell's place in the notebook, in which every cell counts.
+        index: usize,
+        /// How many code cells ran before it.
+        number: usize,
+        /// How many will run.
+        of: usize,
+        /// The heading above it.
+        heading: Option<String>,
+    },
+    /// A cell put something out.
+    Output {
+        /// Which step.
+        step: usize,
+        /// The cell's place in the notebook.
+        index: usize,
+        /// Where it went.
+        stream: Stream,
+        /// The text, or the plain form of something richer.
+        text: String,
+    },
+    /// A code cell ended.
+    CellFinished {
+        /// Which step.
+        step: usize,
+        /// The cell's place in the notebook.
+        index: usize,
+        /// How.
+        status: Status,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Something to know that does not stop the run.
+    Warning {
+        /// Which step, if one.
+        step: Option<usize>,
+        /// What.
+        message: String,
+    },
+    /// A notebook ended, or was passed over.
+    NotebookFinished {
+        /// Which step.
+        step: usize,
+        /// The step's name.
+        name: String,
+        /// How.
+        status: Status,
+        /// How long it took, the kernel's start and end included.
+        seconds: f64,
+        /// The cell that ended it, if one did.
+        failure: Option<CellFailure>,
+    },
+    /// The run ended.
+    RunFinished {
+        /// How.
+        status: Status,
+        /// How long it took.
+        seconds: f64,
+    },
+}
+
+/// Where a text came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The value of the cell, or something displayed.
+    Display,
+    /// A traceback.
+    Error,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// It has not run.
+    Pending,
+    /// As wanted.
+    Completed,
+    /// A cell raised.
+    Failed,
+    /// A cell ran longer than allowed.
+    TimedOut,
+    /// The kernel ended by itself.
+    KernelDied,
+    /// The caller stopped it.
+    Interrupted,
+    /// It was not asked for, or an earlier step had failed.
+    Skipped,
+}
+
+impl Status {
+    /// The word for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "not run",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::KernelDied => "kernel died",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Takes events. Called from the task that runs the notebook, so it must not block for long.
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn take(&self, record: &Record);
+}
+
+/// Hands events to several takers.
+#[derive(Default)]
+pub struct Tee(pub Vec<Box<dyn EventSink>>);
+
+impl EventSink for Tee {
+    fn take(&self, record: &Record) {
+        self.0.iter().for_each(|sink| sink.take(record));
+    }
+}
+
+/// Drops events.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl EventSink for Nobody {
+    fn take(&self, _: &Record) {}
+}
+
+pub(crate) fn tell(sink: &dyn EventSink, event: Event) {
+    sink.take(&Record {
+        schema: SCHEMA,
+        time: clock::now(),
+        event,
+    });
+}

@@ -1,0 +1,345 @@
+//! Putting a kernel's messages into cells, the way nbclient does.
+
+use std::collections::HashMap;
+
+use crate::json::{Json, Object};
+use crate::mask::{Masker, StreamMask};
+use crate::notebook::{Notebook, lines};
+
+/// Display data of this type is a result: a JSON object that later notebooks of a flow may take as parameters.
+pub const RESULT_TYPE: &str = "application/vnd.tmplrun.result+json";
+
+/// The outputs of the running cell, and what must be remembered between cells.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    cell: usize,
+    clear_before_next: bool,
+    /// Streams written since the last output of another kind; the same name goes on in the same output.
+    streams: Vec<OpenStream>,
+    /// Where each display id stands, in the whole notebook.
+    displays: HashMap<String, Vec<(usize, usize)>>,
+    /// What cells handed on.
+    pub(super) results: Object,
+}
+
+#[derive(Debug)]
+struct OpenStream {
+    name: String,
+    output: usize,
+    text: String,
+    mask: StreamMask,
+}
+
+/// What a message meant to somebody who watches.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Nothing,
+    Stream {
+        stderr: bool,
+        text: String,
+    },
+    Display(String),
+    Error {
+        name: String,
+        value: String,
+        traceback: Vec<String>,
+    },
+}
+
+impl Outputs {
+    /// Begins a cell with no outputs.
+    pub(super) fn begin(&mut self, notebook: &mut Notebook, cell: usize) {
+        self.cell = cell;
+        self.clear(notebook);
+    }
+
+    /// Goes on with a cell that has outputs.
+    pub(super) fn resume(&mut self, cell: usize) {
+        self.cell = cell;
+    }
+
+    fn clear(&mut self, notebook: &mut Notebook) {
+        self.clear_before_next = false;
+        self.streams.clear();
+        let cell = self.cell;
+        for places in self.displays.values_mut() {
+            places.retain(|(at, _)| *at != cell);
+        }
+        if let Some(object) = notebook.cell_mut(cell) {
+            object.set("outputs", Json::from(Vec::new()));
+        }
+    }
+
+    /// Takes one message of the running cell.
+    pub(super) fn take(&mut self, notebook: &mut Notebook, masker: &Masker, kind: &str, content: &Json) -> Shown {
+        match kind {
+            "clear_output" => {
+                if matches!(content.get("wait"), Some(Json::Bool(true))) {
+                    self.clear_before_next = true;
+                } else {
+                    self.clear(notebook);
+                }
+                return Shown::Nothing;
+            }
+            "update_display_data" => {
+                self.update(notebook, masker, content);
+                return Shown::Nothing;
+            }
+            "execute_input" => {
+                let count = content.get("execution_count").cloned().unwrap_or(Json::Null);
+                if let Some(cell) = notebook.cell_mut(self.cell) {
+                    cell.set("execution_count", count);
+                }
+                return Shown::Nothing;
+            }
+            "stream" | "display_data" | "execute_result" | "error" => {}
+            _ => return Shown::Nothing,
+        }
+        if self.clear_before_next {
+            self.clear(notebook);
+        }
+        if kind == "stream" {
+            let name = content.text("name").unwrap_or_default().into_owned();
+            let text = content.text("text").unwrap_or_default().into_owned();
+            self.stream(notebook, masker, &name, &text);
+            return Shown::Stream {
+                stderr: name == "stderr",
+                text,
+            };
+        }
+        self.close_streams(notebook, masker);
+        let (mut output, shown) = if kind == "error" {
+            error(content, masker)
+        } else {
+            display(content, kind, masker)
+        };
+        masker.mask_json(&mut output);
+        if let Some(Json::Object(result)) = output.get("data").and_then(|data| data.get(RESULT_TYPE)) {
+            for (name, value) in result.iter() {
+                self.results.set(&name, value.clone());
+            }
+        }
+        let place = push(notebook, self.cell, output);
+        if let Some(id) = content
+            .get("transient")
+            .and_then(|transient| transient.text("display_id"))
+        {
+            self.displays
+                .entry(id.into_owned())
+                .or_default()
+                .push((self.cell, place));
+        }
+        shown
+    }
+
+    /// Adds an output of our own.
+    pub(super) fn add_error(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, value: &str) {
+        self.close_streams(notebook, masker);
+        let content = Object::new()
+            .with("ename", name)
+            .with("evalue", value)
+            .with("traceback", Json::from(vec![Json::from(format!("{name}: {value}"))]));
+        let (mut output, _) = error(&Json::Object(content), masker);
+        masker.mask_json(&mut output);
+        push(notebook, self.cell, output);
+    }
+
+    fn stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: &str) {
+        let known = self.streams.iter().position(|open| open.name == name);
+        let at = known.unwrap_or_else(|| {
+            let output = Object::new()
+                .with("name", name)
+                .with("output_type", "stream")
+                .with("text", Json::from(Vec::new()));
+            let output = push(notebook, self.cell, Json::Object(output));
+            self.streams.push(OpenStream {
+                name: name.to_owned(),
+                output,
+                text: String::new(),
+                mask: StreamMask::default(),
+            });
+            self.streams.len() - 1
+        });
+        let open = &mut self.streams[at];
+        let safe = open.mask.feed(masker, text);
+        open.text.push_str(&safe);
+    }
+
+    /// Writes the streams so far into the notebook. What could still become a secret stays out.
+    pub(super) fn write_streams(&mut self, notebook: &mut Notebook) {
+        let Some(cell) = notebook.cell_mut(self.cell) else {
+            return;
+        };
+        let Some(outputs) = cell.get_mut("outputs").and_then(Json::as_array_mut) else {
+            return;
+        };
+        for open in &mut self.streams {
+            open.text = overwritten(&open.text);
+            if let Some(output) = outputs.get_mut(open.output).and_then(Json::as_object_mut) {
+                output.set("text", lines(&open.text));
+            }
+        }
+    }
+
+    /// Ends the streams: nothing will be added to them.
+    pub(super) fn close_streams(&mut self, notebook: &mut Notebook, masker: &Masker) {
+        for open in &mut self.streams {
+            let rest = open.mask.flush(masker);
+            open.text.push_str(&rest);
+        }
+        self.write_streams(notebook);
+        self.streams.clear();
+    }
+
+    fn update(&mut self, notebook: &mut Notebook, masker: &Masker, content: &Json) {
+        let Some(id) = content
+            .get("transient")
+            .and_then(|transient| transient.text("display_id"))
+        else {
+            return;
+        };
+        let (mut new, _) = display(content, "display_data", masker);
+        masker.mask_json(&mut new);
+        for (cell, place) in self.displays.get(&*id).into_iter().flatten() {
+            let output = notebook
+                .cell_mut(*cell)
+                .and_then(|cell| cell.get_mut("outputs"))
+                .and_then(Json::as_array_mut)
+                .and_then(|outputs| outputs.get_mut(*place))
+                .and_then(Json::as_object_mut);
+            if let Some(output) = output {
+                for key in ["data", "metadata"] {
+                    output.set(key, new.get(key).cloned().unwrap_or_else(|| Object::new().into()));
+                }
+            }
+        }
+    }
+}
+
+fn push(notebook: &mut Notebook, cell: usize, output: Json) -> usize {
+    let outputs = notebook
+        .cell_mut(cell)
+        .and_then(|cell| cell.get_mut("outputs"))
+        .and_then(Json::as_array_mut);
+    outputs.map_or(0, |outputs| {
+        outputs.push(output);
+        outputs.len() - 1
+    })
+}
+
+/// Key order and line lists are nbformat's, so that files differ only where outputs do.
+fn display(content: &Json, kind: &str, masker: &Masker) -> (Json, Shown) {
+    let mut data = Object::new();
+    for (mime, value) in content
+        .get("data")
+        .and_then(Json::as_object)
+        .into_iter()
+        .flat_map(Object::iter)
+    {
+        let split = mime.starts_with("text/") || mime == "image/svg+xml" || mime == "application/javascript";
+        let value = match value.as_str() {
+            Some(text) if split => lines(&masker.mask_coloured(&text)),
+            _ => value.clone(),
+        };
+        data.set(&mime, value);
+    }
+    let shown = match data.get("text/plain").and_then(Json::joined) {
+        Some(text) => Shown::Display(text.into_owned()),
+        None => Shown::Display(
+            data.iter()
+                .next()
+                .map(|(mime, _)| format!("<{mime}>"))
+                .unwrap_or_default(),
+        ),
+    };
+    let mut output = Object::new().with("data", data);
+    if kind == "execute_result" {
+        output.set(
+            "execution_count",
+            content.get("execution_count").cloned().unwrap_or(Json::Null),
+        );
+    }
+    output.set(
+        "metadata",
+        content.get("metadata").cloned().unwrap_or_else(|| Object::new().into()),
+    );
+    output.set("output_type", kind);
+    (Json::Object(output), shown)
+}
+
+fn error(content: &Json, masker: &Masker) -> (Json, Shown) {
+    let text = |key: &str| {
+        content
+            .text(key)
+            .map(|text| masker.mask_coloured(&text).into_owned())
+            .unwrap_or_default()
+    };
+    let (name, value) = (text("ename"), text("evalue"));
+    let traceback: Vec<String> = content
+        .get("traceback")
+        .and_then(Json::as_array)
+        .map(|frames| {
+            frames
+                .iter()
+                .filter_map(|frame| Some(masker.mask_coloured(&frame.as_str()?).into_owned()))
+                .collect()
+        })
+        .unwrap_or_default();
+    let output = Object::new()
+        .with("ename", name.as_str())
+        .with("evalue", value.as_str())
+        .with("output_type", "error")
+        .with(
+            "traceback",
+            Json::from(
+                traceback
+                    .iter()
+                    .map(|frame| Json::from(frame.as_str()))
+                    .collect::<Vec<_>>(),
+            ),
+        );
+    (Json::Object(output), Shown::Error { name, value, traceback })
+}
+
+/// A progress bar writes one line again and again: only what a terminal would still show at the end of it is kept.
+fn overwritten(text: &str) -> String {
+    if !text.contains('\r') {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (body, end) = match (line.strip_suffix("\r\n"), line.strip_suffix('\n')) {
+            (Some(body), _) => (body, "\r\n"),
+            (None, Some(body)) => (body, "\n"),
+            (None, None) => (line, ""),
+        };
+        // A return at the very end has nothing written over yet.
+        let keep = body
+            .strip_suffix('\r')
+            .unwrap_or(body)
+            .rfind('\r')
+            .map_or(0, |at| at + 1);
+        out.push_str(&body[keep..]);
+        out.push_str(end);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overwritten;
+
+    #[test]
+    fn lines_written_over_keep_what_a_terminal_shows_last() {
+        let cases = [
+            ("plain\n", "plain\n"),
+            ("10%\r20%\r30%", "30%"),
+            ("10%\r20%\r", "20%\r"),
+            ("a\rb\nc\rd\n", "b\nd\n"),
+            ("windows\r\nlines\r\n", "windows\r\nlines\r\n"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(overwritten(text), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Writing the executed notebook so that a reader never sees half of it.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::json::Json;
+use crate::mask::Masker;
+use crate::notebook::Notebook;
+
+/// Saving takes at most this share of the time: one part in twenty.
+const SHARE: u32 = 20;
+/// Never more often than this, however quick it is.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// Where a notebook is saved, and how often.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    path: Option<PathBuf>,
+    last: Instant,
+    cost: Duration,
+}
+
+impl Saver {
+    /// Proves that `path` can be written, before anything has run.
+    pub(crate) fn new(path: Option<&Path>) -> Result<Self> {
+        if let Some(path) = path {
+            prove_writable(path)?;
+        }
+        Ok(Self {
+            path: path.map(Path::to_path_buf),
+            last: Instant::now(),
+            cost: Duration::ZERO,
+        })
+    }
+
+    /// Saves if enough time has passed.
+    pub(crate) fn save_now_and_then(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
+        if self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
+            self.save(notebook, masker)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Saves.
+    pub(crate) fn save(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
+        if let Some(path) = &self.path {
+            let start = Instant::now();
+            write_atomically(path, masked(notebook, masker).write().as_bytes())?;
+            self.last = Instant::now();
+            self.cost = start.elapsed();
+        }
+        Ok(())
+    }
+}
+
+/// A copy without secrets: outputs are masked as they come, but a secret may be registered after it was put out, and may
+/// stand in a source or a parameter.
+pub(crate) fn masked<'a>(notebook: &'a Notebook, masker: &Masker) -> std::borrow::Cow<'a, Notebook> {
+    if masker.is_empty() {
+        return std::borrow::Cow::Borrowed(notebook);
+    }
+    let mut copy = notebook.clone();
+    copy.metadata_mut()
+        .values_mut()
+        .for_each(|(_, value)| masker.mask_json(value));
+    for cell in copy.cells_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
+        for (key, value) in cell.values_mut() {
+            match (&*key, value.joined()) {
+                // A list of lines is masked as one text: a secret may span lines.
+                ("source", Some(text)) => {
+                    if let std::borrow::Cow::Owned(text) = masker.mask(&text) {
+                        *value = crate::notebook::lines(&text);
+                    }
+                }
+                ("outputs" | "metadata" | "attachments", _) => {
+                    mask_lines(value, masker);
+                }
+                _ => {}
+            }
+        }
+    }
+    std::borrow::Cow::Owned(copy)
+}
+
+fn mask_lines(value: &mut Json, masker: &Masker) {
+    if let Json::Array(array) = &*value {
+        // Lines of one text, unlike a traceback's frames or tags, end with newlines.
+        let before_last = array.items.len().saturating_sub(1);
+        let is_text = array.items[..before_last]
+            .iter()
+            .all(|item| item.as_str().is_some_and(|line| line.ends_with('\n')));
+        if let Some(text) = value.joined().filter(|_| is_text) {
+            if let std::borrow::Cow::Owned(text) = masker.mask_coloured(&text) {
+                *value = crate::notebook::lines(&text);
+            }
+            return;
+        }
+    }
+    match value {
+        Json::Array(array) => array.items.iter_mut().for_each(|item| mask_lines(item, masker)),
+        Json::Object(object) => object.values_mut().for_each(|(_, value)| mask_lines(value, masker)),
+        other => masker.mask_json(other),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Box<Error> {
+    Error::configuration("the output cannot be written")
+        .at(path)
+        .help("choose another output path, or make its folder writable")
+        .because(error)
+}
+
+fn prove_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(unwritable(path, std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+    }
+    let folder = folder_of(path);
+    fs_err::create_dir_all(folder).map_err(|error| unwritable(path, error))?;
+    // The notebook replaces the old file by renaming, so the folder is what must be writable.
+    tempfile::Builder::new()
+        .prefix(".tmplrun-")
+        .tempfile_in(folder)
+        .map(drop)
+        .map_err(|error| unwritable(path, error))
+}
+
+/// Writes a file beside `path` and renames it over it.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".tmplrun-")
+            .tempfile_in(folder_of(path))?;
+        file.write_all(bytes)?;
+        // A file that was there keeps its mode; a new one gets what an ordinary file gets.
+        let mode = fs_err::metadata(path).map_or(0o644, |old| old.permissions().mode());
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.persist(path).map(drop).map_err(|error| error.error)
+    };
+    write().map_err(|error| unwritable(path, error))
+}

@@ -1,0 +1,305 @@
+//! The kernel's process: started so that it cannot outlive us by accident, ended with everything in its session.
+//!
+//! A kernel gets a session of its own. Whatever is still in that session at the end is ended with it. What left for
+//! another session (a daemon, a container's monitor) did so on purpose: it is reported, and left alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::watch;
+
+/// The variable by which processes that a run started are found again.
+pub const MARKER: &str = "TMPLRUN_RUN";
+
+/// So much of what the kernel's process wrote outside the protocol is kept.
+const KEPT_LINES: usize = 20;
+
+/// A running kernel process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: Pid,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    /// Lets the starting thread go; see [`Process::start`].
+    _keeper: std::sync::mpsc::Sender<()>,
+}
+
+/// A process that left the kernel's session.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LeftProcess {
+    /// Its number.
+    pub pid: i32,
+    /// When it started, in clock ticks after boot; with `pid`, its identity.
+    pub started: u64,
+    /// Its command line.
+    pub command: String,
+}
+
+impl Process {
+    /// Starts `command` in a session of its own.
+    ///
+    /// The parent-death signal is sent when the *thread* that started the child ends, so a thread is kept for that.
+    pub(crate) fn start(mut command: std::process::Command) -> std::io::Result<Self> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let parent = rustix::process::getpid();
+        let before_exec = move || {
+            rustix::process::setsid()?;
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(std::io::Error::other("the runner has ended"));
+            }
+            Ok(())
+        };
+        // SAFETY: the closure makes system calls only: no allocation, no lock, nothing another thread could have held
+        // at the fork.
+        #[allow(unsafe_code)]
+        unsafe {
+            command.pre_exec(before_exec);
+        }
+        let runtime = tokio::runtime::Handle::current();
+        let (keeper, kept) = std::sync::mpsc::channel::<()>();
+        let (started, starts) = std::sync::mpsc::sync_channel(1);
+        std::thread::Builder::new()
+            .name("kernel-parent".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || {
+                let guard = runtime.enter();
+                let mut command = tokio::process::Command::from(command);
+                let _ = started.send(command.spawn());
+                drop(guard);
+                let _ = kept.recv();
+            })?;
+        let mut child = starts
+            .recv()
+            .map_err(|_| std::io::Error::other("the starting thread ended"))??;
+        let pid = child
+            .id()
+            .and_then(|pid| Pid::from_raw(pid.cast_signed()))
+            .ok_or_else(|| std::io::Error::other("the kernel ended at once"))?;
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(stdout) = child.stdout.take() {
+            tokio::spawn(keep_lines(stdout, Arc::clone(&lines)));
+        }
+        let stderr = child.stderr.take();
+        let stderr_lines = Arc::clone(&lines);
+        let (exited, exit) = watch::channel(None);
+        tokio::spawn(async move {
+            let mut reader = stderr.map(|stderr| tokio::spawn(keep_lines(stderr, stderr_lines)));
+            let status = child.wait().await.unwrap_or_else(|_| ExitStatus::from_raw(0));
+            // What it wrote last is what explains its death; a child that inherited the pipe must not hold us up.
+            if let Some(reader) = &mut reader {
+                let _ = tokio::time::timeout(Duration::from_millis(50), reader).await;
+            }
+            let _ = exited.send(Some(status));
+        });
+        Ok(Self {
+            pid,
+            exit,
+            lines,
+            _keeper: keeper,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Resolves when the kernel's process has ended.
+    pub(crate) async fn exited(&self) -> ExitStatus {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(status) => status.unwrap_or_default(),
+            Err(_) => ExitStatus::from_raw(0),
+        }
+    }
+
+    pub(crate) fn has_exited(&self) -> bool {
+        self.exit.borrow().is_some()
+    }
+
+    /// The last lines that the process wrote on its own standard streams.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn interrupt(&self) {
+        // The whole group, so that a command which the cell waits for is interrupted too, as in a terminal.
+        let _ = rustix::process::kill_process_group(self.pid, Signal::INT);
+    }
+
+    pub(crate) fn kill(&self) {
+        if !self.has_exited() {
+            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        }
+    }
+
+    /// Ends everything in the kernel's session: asked first, then killed.
+    pub(crate) async fn end_session(&self) {
+        for (signal, patience) in [(Signal::TERM, 500), (Signal::KILL, 500), (Signal::KILL, 500)] {
+            let members = self.members();
+            if members.is_empty() {
+                return;
+            }
+            for pid in &members {
+                let _ = rustix::process::kill_process(*pid, signal);
+            }
+            let ends = members.iter().map(|pid| process_end(*pid));
+            let _ = tokio::time::timeout(Duration::from_millis(patience), futures::future::join_all(ends)).await;
+        }
+    }
+
+    fn members(&self) -> Vec<Pid> {
+        let session = self.pid();
+        processes()
+            .into_iter()
+            .filter(|each| each.session == session)
+            .filter_map(|each| Pid::from_raw(each.pid))
+            .collect()
+    }
+
+    /// Processes that come from this kernel and are in another session: found by descent and by the run's marker.
+    pub(crate) fn left(&self, run: &str) -> Vec<LeftProcess> {
+        let all = processes();
+        let parents: HashMap<i32, i32> = all.iter().map(|each| (each.pid, each.parent)).collect();
+        let kernel = self.pid();
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let descends = |pid: i32| {
+            let mut at = pid;
+            // The table is read while it changes, so a walk may go round in circles.
+            for _ in 0..64 {
+                match parents.get(&at) {
+                    Some(parent) if *parent == kernel => return true,
+                    Some(parent) => at = *parent,
+                    None => return false,
+                }
+            }
+            false
+        };
+        let wanted = format!("{MARKER}={run}");
+        let mut left = Vec::new();
+        for each in &all {
+            if each.session == kernel || each.pid == own {
+                continue;
+            }
+            let marked = || {
+                fs_err::read(format!("/proc/{}/environ", each.pid))
+                    .is_ok_and(|block| block.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+            };
+            if descends(each.pid) || marked() {
+                let line = fs_err::read(format!("/proc/{}/cmdline", each.pid)).unwrap_or_default();
+                let words: Vec<_> = line
+                    .split(|byte| *byte == 0)
+                    .filter(|word| !word.is_empty())
+                    .map(String::from_utf8_lossy)
+                    .collect();
+                left.push(LeftProcess {
+                    pid: each.pid,
+                    started: each.started,
+                    command: words.join(" "),
+                });
+            }
+        }
+        left
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Reached only when a run was dropped half-way; an orderly end has been through `end_session`.
+        if !self.has_exited() {
+            for pid in self.members() {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Resolves when `pid` has ended, without asking again and again.
+async fn process_end(pid: Pid) {
+    let Ok(descriptor) = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) else {
+        return;
+    };
+    if let Ok(descriptor) = super::readiness::watched(descriptor) {
+        let _ = descriptor.readable().await;
+    }
+}
+
+async fn keep_lines(mut source: impl AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<String>>>) {
+    let mut buffer = vec![0; 4096];
+    let mut open: Vec<u8> = Vec::new();
+    loop {
+        let count = source.read(&mut buffer).await.unwrap_or(0);
+        open.extend_from_slice(&buffer[..count]);
+        while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = open.drain(..=end).collect();
+            keep(&lines, &line);
+        }
+        // A line without an end must not grow for ever.
+        if count == 0 || open.len() > 64 * 1024 {
+            keep(&lines, &open);
+            open.clear();
+        }
+        if count == 0 {
+            return;
+        }
+    }
+}
+
+fn keep(lines: &Mutex<VecDeque<String>>, line: &[u8]) {
+    let text = String::from_utf8_lossy(line).trim_end().to_owned();
+    if text.is_empty() {
+        return;
+    }
+    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    if lines.len() == KEPT_LINES {
+        lines.pop_front();
+    }
+    lines.push_back(text);
+}
+
+struct Entry {
+    pid: i32,
+    parent: i32,
+    session: i32,
+    started: u64,
+}
+
+/// Every living process that can be seen.
+fn processes() -> Vec<Entry> {
+    let Ok(entries) = fs_err::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs_err::read_to_string(entry.path().join("stat")).ok()?;
+            // The name in parentheses may itself hold spaces and parentheses.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            if matches!(*fields.first()?, "Z" | "X") {
+                return None;
+            }
+            Some(Entry {
+                pid,
+                parent: fields.get(1)?.parse().ok()?,
+                session: fields.get(3)?.parse().ok()?,
+                started: fields.get(19)?.parse().ok()?,
+            })
+        })
+        .collect()
+}

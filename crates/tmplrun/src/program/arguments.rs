@@ -1,0 +1,198 @@
+//! The command line, as given. Names are papermill's where papermill has the thing.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+use clap_complete::Shell;
+
+const AFTER: &str = "\
+Examples:
+  tmplrun report.ipynb out.ipynb -p alpha 0.5     run one notebook with a parameter
+  tmplrun notebooks/                              run the folder's default flow
+  tmplrun notebooks/ --dry-run                    show the steps and their parameters
+  tmplrun notebooks/ --from 020 --until 121       run a part of it
+  tmplrun n.ipynb out.ipynb --secret token=file:~/.token
+                                                  pass a secret by reference, masked in everything written
+  tmplrun n.ipynb - --no-progress-bar > out.ipynb  write to standard output
+
+A flow is run as the folder's flow.yaml says:
+  schema: 1
+  default: main
+  flows:
+    main:
+      about: {en: \"Build and use it\"}
+      steps:
+        - 010-parameters.ipynb
+        - notebook: 920-remove.ipynb
+          parameters: {force: true}
+          always: true            # runs also when an earlier step failed
+
+Display data of the type application/vnd.tmplrun.result+json (an object) become parameters of later notebooks that
+declare those names. Precedence: results < the step's parameters < -b < -f < -y < -p < -r.
+
+Code in a kernel may register values to mask: connect to the Unix socket that TMPLRUN_MASK names, send
+{\"mask\": \"value\"} on a line, and wait for the line `ok`.
+
+Exit codes:
+  0    everything ran
+  1    a cell raised, or ran longer than --execution-timeout
+  2    the command line, the input or the set-up is wrong (nearly always found before anything ran)
+  70   a fault of this program
+  130  interrupted (Ctrl-C: once to stop the running cell and save, twice to stop at once)
+  138  the kernel died, or did not start
+  143  ended by SIGTERM or SIGHUP, in the same orderly way";
+
+/// Runs a Jupyter notebook, or a flow of notebooks, headless.
+#[derive(Debug, Parser)]
+#[command(name = "tmplrun", version, after_long_help = AFTER, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// A notebook, a folder with a flow.yaml, a flow file, or `-` for a notebook on standard input.
+    #[arg(required_unless_present = "completions", value_name = "INPUT")]
+    pub(crate) input: Option<PathBuf>,
+
+    /// The executed notebook (`-`: standard output), or the folder for a flow's [default for a flow: out/NAME-TIME].
+    /// `{name}` stands for a parameter.
+    #[arg(value_name = "OUTPUT")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// A parameter whose type is guessed: True, False, None, a number or text.
+    #[arg(short = 'p', long = "parameters", num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append,
+        allow_hyphen_values = true)]
+    pub(crate) parameters: Vec<String>,
+
+    /// A parameter that stays text.
+    #[arg(short = 'r', long = "parameters_raw", alias = "parameters-raw", num_args = 2, value_names = ["NAME", "VALUE"],
+        action = ArgAction::Append, allow_hyphen_values = true)]
+    pub(crate) parameters_raw: Vec<String>,
+
+    /// A YAML file of parameters.
+    #[arg(
+        short = 'f',
+        long = "parameters_file",
+        alias = "parameters-file",
+        value_name = "FILE"
+    )]
+    pub(crate) parameters_file: Vec<PathBuf>,
+
+    /// Parameters as YAML text.
+    #[arg(
+        short = 'y',
+        long = "parameters_yaml",
+        alias = "parameters-yaml",
+        value_name = "YAML"
+    )]
+    pub(crate) parameters_yaml: Vec<String>,
+
+    /// Parameters as base64 of YAML text.
+    #[arg(
+        short = 'b',
+        long = "parameters_base64",
+        alias = "parameters-base64",
+        value_name = "BASE64"
+    )]
+    pub(crate) parameters_base64: Vec<String>,
+
+    /// A secret parameter by reference: NAME=file:PATH or NAME=env:VARIABLE. The notebook gets the reference; the value
+    /// is masked in everything written.
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub(crate) secret: Vec<String>,
+
+    /// A parameter that no notebook declares is an error.
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// The flow to run [default: the flow file's].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) flow: Option<String>,
+
+    /// The first step to run, by number or name.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) from: Option<String>,
+
+    /// The last step to run.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) until: Option<String>,
+
+    /// The only step to run; may be given several times.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) only: Vec<String>,
+
+    /// Shows the steps and their parameters, and runs nothing.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    /// Shows the notebook's parameters.
+    #[arg(long)]
+    pub(crate) help_notebook: bool,
+
+    /// Injects parameters and writes the notebook, and runs nothing.
+    #[arg(long)]
+    pub(crate) prepare_only: bool,
+
+    /// The kernel to use in place of the notebook's own.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+
+    /// The kernel's working folder [default: the current one for a notebook, the notebook's own in a flow].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cwd: Option<PathBuf>,
+
+    /// How long the kernel may take to answer for the first time, in seconds.
+    #[arg(long, alias = "start_timeout", value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) start_timeout: u64,
+
+    /// How long a cell may run, in seconds [default: no limit].
+    #[arg(long, alias = "execution_timeout", value_name = "SECONDS")]
+    pub(crate) execution_timeout: Option<u64>,
+
+    /// How often the notebook is saved while a cell runs, in seconds; 0 for never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) autosave_cell_every: u64,
+
+    /// Goes on after a cell that raises.
+    #[arg(long)]
+    pub(crate) allow_errors: bool,
+
+    /// Runs every code cell so many times in a row; each time must succeed.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat_cells: u32,
+
+    /// Hides the code in the executed notebook.
+    #[arg(long)]
+    pub(crate) report_mode: bool,
+
+    /// Shows the notebook's output as it comes.
+    #[arg(long, overrides_with = "no_log_output")]
+    pub(crate) log_output: bool,
+
+    #[arg(long, hide = true, overrides_with = "log_output")]
+    pub(crate) no_log_output: bool,
+
+    /// Shows a progress line [default: on a terminal].
+    #[arg(long, overrides_with = "no_progress_bar")]
+    pub(crate) progress_bar: bool,
+
+    /// Shows plain lines instead.
+    #[arg(long, overrides_with = "progress_bar")]
+    pub(crate) no_progress_bar: bool,
+
+    /// Writes an HTML report [default for a flow: report.html beside the notebooks].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Writes JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Writes every event as a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Prints the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Prints a completion script.
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<Shell>,
+}

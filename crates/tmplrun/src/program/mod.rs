@@ -1,0 +1,150 @@
+//! The program.
+
+mod arguments;
+mod listing;
+mod progress;
+mod request;
+mod show;
+mod signals;
+mod surroundings;
+mod writers;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use tmplrun::events::{Status, Tee};
+use tmplrun::{Error, ErrorKind, Result, RunResult, report};
+
+use arguments::Arguments;
+use request::Prepared;
+use signals::Stop;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INTERRUPTED: u8 = 130;
+const KERNEL_DIED: u8 = 138;
+const TERMINATED: u8 = 143;
+const BUG: u8 = 70;
+
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(shell) = arguments.completions {
+        clap_complete::generate(shell, &mut Arguments::command(), "tmplrun", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    // One thread: a runner waits for one kernel at a time, and passing messages between threads would cost most of the
+    // time that many small outputs take.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            show::error(&Error::new(ErrorKind::Bug, "the runtime cannot be started").because(error));
+            return ExitCode::from(BUG);
+        }
+    };
+    let code = runtime.block_on(go(&arguments)).unwrap_or_else(|error| {
+        show::error(&error);
+        match error.kind() {
+            ErrorKind::Kernel => KERNEL_DIED,
+            ErrorKind::Interrupted => INTERRUPTED,
+            ErrorKind::Bug => BUG,
+            _ => USAGE,
+        }
+    });
+    // A thread that still waits for a kernel's pipe must not hold the program up.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn go(arguments: &Arguments) -> Result<u8> {
+    let environment = surroundings::gather()?;
+    let prepared = request::prepare(arguments, &environment)?;
+    if arguments.help_notebook {
+        listing::parameters(&tmplrun::plan(&prepared.request, &environment)?);
+        return Ok(0);
+    }
+    if arguments.dry_run {
+        listing::steps(
+            &prepared,
+            &tmplrun::plan(&prepared.request, &environment)?,
+            arguments.json,
+        )?;
+        return Ok(0);
+    }
+    let sinks = sinks(arguments, &prepared)?;
+    let mut stop = Stop::listen()?;
+    let cancel = stop.token();
+    let run = Box::pin(tmplrun::run(&prepared.request, &environment, &sinks, &cancel));
+    let finished = tokio::select! {
+        finished = run => finished,
+        () = stop.now() => {
+            show::note("stopped at once; the running notebook was not saved again");
+            return Ok(stop.exit_code());
+        }
+    };
+    drop(sinks);
+    let result = finished?;
+    finish(arguments, &prepared, &result)?;
+    Ok(match result.status {
+        Status::Completed | Status::Skipped => 0,
+        Status::Interrupted => stop.exit_code(),
+        Status::KernelDied => KERNEL_DIED,
+        _ => match result.steps.iter().find_map(|step| step.error.as_ref()) {
+            Some(error) if error.kind() == ErrorKind::Configuration => USAGE,
+            _ => FAILED,
+        },
+    })
+}
+
+fn sinks(arguments: &Arguments, prepared: &Prepared) -> Result<Tee> {
+    let mut sinks = Tee::default();
+    if let Some(path) = &arguments.events {
+        sinks.0.push(Box::new(writers::JsonLines::create(path)?));
+    }
+    // Reports are written at the end; that they can be is found out now.
+    for path in [&arguments.report, &arguments.junit].into_iter().flatten() {
+        writers::prove_writable(path)?;
+    }
+    sinks.0.push(progress::choose(arguments, prepared));
+    Ok(sinks)
+}
+
+fn finish(arguments: &Arguments, prepared: &Prepared, result: &RunResult) -> Result<()> {
+    let beside = prepared.folder.as_ref().map(|folder| folder.join("report.html"));
+    let page = arguments.report.clone().or(beside);
+    if let Some(path) = &page {
+        report::write(path, &report::html(result))?;
+    }
+    if let Some(path) = &arguments.junit {
+        report::write(path, &report::junit(result))?;
+    }
+    if prepared.to_stdout {
+        for notebook in result.steps.iter().filter_map(|step| step.notebook.as_ref()) {
+            print(&notebook.write())?;
+        }
+    }
+    if arguments.json {
+        let text = serde_json::to_string_pretty(result)
+            .map_err(|error| Error::new(ErrorKind::Bug, "the result cannot be written").because(error))?;
+        print(&format!("{text}\n"))?;
+    }
+    show::result(result, page.as_deref());
+    Ok(())
+}
+
+/// Writes to standard output; a reader that went away is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| std::io::stdout().flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
+            ErrorKind::Configuration,
+            "standard output cannot be written",
+        )
+        .at(Path::new("-"))
+        .because(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,194 @@
+//! A folder to work in, notebooks made on the spot, and the program with a clean environment.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+pub(crate) struct Lab {
+    folder: tempfile::TempDir,
+}
+
+pub(crate) fn python() -> PathBuf {
+    let named = std::env::var_os("TMPLRUN_TEST_PYTHON").map(PathBuf::from);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
+    let python = named.unwrap_or(own);
+    assert!(
+        python.exists(),
+        "these tests need a Python with ipykernel: make one with `python3 -m venv .venv && .venv/bin/pip install \
+         ipykernel`, or set TMPLRUN_TEST_PYTHON ({} does not exist)",
+        python.display()
+    );
+    python
+}
+
+pub(crate) fn code(source: &str) -> Value {
+    tagged(source, &[])
+}
+
+pub(crate) fn tagged(source: &str, tags: &[&str]) -> Value {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    json!({"cell_type": "code", "execution_count": null, "id": &id[..8], "metadata": {"tags": tags}, "outputs": [],
+        "source": source})
+}
+
+pub(crate) fn text(source: &str) -> Value {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    json!({"cell_type": "markdown", "id": &id[..8], "metadata": {}, "source": source})
+}
+
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "standard error:\n{}\nstandard output:\n{}",
+            self.stderr,
+            self.stdout
+        );
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        let lab = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        for folder in ["t", "home"] {
+            std::fs::create_dir(lab.path(folder)).unwrap();
+        }
+        lab
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub(crate) fn notebook(&self, name: &str, cells: &[Value]) -> PathBuf {
+        let notebook = json!({"cells": cells, "metadata": {"kernelspec": {"display_name": "Python 3",
+            "language": "python", "name": "python3"}}, "nbformat": 4, "nbformat_minor": 5});
+        self.write(name, serde_json::to_string_pretty(&notebook).unwrap())
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tmplrun"));
+        let bin = python().parent().unwrap().to_path_buf();
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()))
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("t"))
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        self.command(arguments).output().unwrap().into()
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits until a file that a notebook writes is there, and reads it.
+    pub(crate) fn await_file(&self, name: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match std::fs::read_to_string(self.path(name)) {
+                Ok(text) if !text.is_empty() => return text,
+                _ => assert!(Instant::now() < deadline, "{name} was not written"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The runner's private folders are gone.
+    pub(crate) fn assert_clean(&self) {
+        let left: Vec<_> = std::fs::read_dir(self.path("t"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name.to_string_lossy().starts_with("tmplrun-"))
+            .collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+    }
+}
+
+/// The stream text of a cell.
+pub(crate) fn stream(notebook: &Value, cell: usize) -> String {
+    notebook["cells"][cell]["outputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|output| output["output_type"] == "stream")
+        .flat_map(|output| {
+            output["text"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|line| line.as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+pub(crate) fn signal(pid: u32, signal: &str) {
+    let done = Command::new("/bin/kill")
+        .args([&format!("-{signal}"), "--", &pid.to_string()])
+        .status();
+    assert!(done.unwrap().success());
+}
+
+/// Whether a process lives; one that nobody has waited for yet does not.
+pub(crate) fn alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    })
+}

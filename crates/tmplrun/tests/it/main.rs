@@ -1,0 +1,15 @@
+//! Every integration test in one program: linking costs more than running them.
+//!
+//! Tests with a kernel need a Python that has ipykernel: `TMPLRUN_TEST_PYTHON`, or the workspace's `.venv`. Without one they
+//! fail, since a test that did not run proves nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod documents;
+mod ends;
+mod flows;
+mod inputs;
+mod kernels;
+mod lab;
+mod masking;
+mod parameters;
+mod secrets;

@@ -1,0 +1,28 @@
+@local @commit
+Feature: A cluster is powered off for the weekend and on again
+  Addresses, disks and host keys stay, and so do jobs that wait.
+
+  Background:
+    Given the cluster that the notebooks 010 to 121 have built
+
+  Scenario: Off and on
+    When the provider's listing is noted
+    And taro submits this job
+      """
+      #!/bin/bash
+      #SBATCH --nodes=2 --time=5 --begin=now+20
+      srun hostname
+      """
+    And "power: on" becomes "power: off" in the design
+    And "clusterbook apply {cluster} --yes" runs
+    Then it succeeds
+    And the provider lists stopped nodes only
+    When "clusterbook plan {cluster} --json" runs
+    Then the plan is empty
+    When "power: off" becomes "power: on" in the design
+    And "clusterbook apply {cluster} --yes" runs
+    Then it succeeds
+    And the provider's listing is as noted
+    And the provider lists exactly what the design says
+    And the job is COMPLETED within 120 s
+    And Slurm says that "c1, c2" are idle, and knows no other node

@@ -1,0 +1,53 @@
+@local
+Feature: One command builds a cluster, uses it and removes it
+  Somebody who never saw Slurm's manual runs the notebooks 010, 020, 051, 121 and 920 as one flow. Afterwards they have executed
+  notebooks, a report and Linpack's figures, and nothing is left on their machine.
+
+  @commit
+  Scenario: The flow main from 010 to 920
+    Given a new folder with the notebooks
+    When tmplrun runs the flow "main" with
+      | compute_nodes | 2    |
+      | problem_size  | 1000 |
+    Then it succeeds
+    And the executed notebooks are "010, 020, 051, 121, 920"
+    And a report was written
+    And notebook 121 handed on "passed" as "true"
+    And notebook 121 handed on "linpack_n" as "1000"
+    And notebook 121 handed on "gflops" as a number above 0
+    And the provider lists nothing of the cluster
+    And no process that was started here is left
+
+  @nightly
+  Scenario: Every cell of every notebook may be run twice
+    Given a new folder with the notebooks
+    When tmplrun runs every cell of the flow "main" twice with
+      | compute_nodes | 2    |
+      | problem_size  | 1000 |
+    Then it succeeds
+    And the executed notebooks are "010, 020, 051, 121, 920"
+    And the provider lists nothing of the cluster
+
+  @commit
+  Scenario: Every cell of the notebooks that describe, start and remove may be run twice
+    Given a new folder with the notebooks
+    When tmplrun runs every cell of the notebooks 010, 020, 920 twice with
+      | compute_nodes  | 1    |
+      | master_flavor  | tiny |
+      | compute_flavor | tiny |
+    Then it succeeds
+    And the executed notebooks are "010, 020, 920"
+    And the provider lists nothing of the cluster
+
+  @commit
+  Scenario: When a notebook in the middle fails, the cluster is still removed
+    Given a new folder with the notebooks
+    When tmplrun runs the flow "main" with
+      | compute_nodes  | 1                        |
+      | master_flavor  | tiny                     |
+      | compute_flavor | tiny                     |
+      | users          | [{name: Not A User}]     |
+    Then it ends with exit code 1
+    And it says "can't be a login name"
+    And the executed notebooks are "010, 020, 920"
+    And the provider lists nothing of the cluster

@@ -1,0 +1,428 @@
+"""Designs: what a cluster should be."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import _core
+from ._errors import DesignError, NotFoundError, RefusedError, StateError
+from ._html import BAD, GOOD, NOTE, escape
+from ._table import Table
+
+SUFFIX = ".cluster.yaml"
+FIRST_UID = 2001
+MARKS = {"good": "✔", "note": "•", "bad": "✘"}
+
+
+class Checks(Table):
+    """What could be found out about a design before anything is made: ✔ is fine, • is worth knowing, ✘ would make an apply fail."""
+
+    def __init__(self, name: str, rows: Iterable[Mapping[str, str]]) -> None:
+        marked = [{"": MARKS.get(row["state"], "?"), **row} for row in rows]
+        super().__init__(marked, ["", "what", "detail", "help"], f"Checks of {name}")
+        self._name = name
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check came out bad."""
+        return all(row["state"] != "bad" for row in self.rows)
+
+    def raise_if_bad(self) -> Checks:
+        """Raises a DesignError that holds every bad check; else gives the table back."""
+        bad = [row for row in self.rows if row["state"] == "bad"]
+        if bad:
+            faults = [{"path": row["what"], "message": row["detail"], "help": row["help"]} for row in bad]
+            raise DesignError(
+                f"{self._name} can't be applied", faults=faults, hint="correct these and check again"
+            )
+        return self
+
+    def _style(self, row: Mapping[str, Any], column: str) -> str:
+        colours = {"good": GOOD, "note": NOTE, "bad": BAD}
+        return f";color:{colours.get(row['state'], 'inherit')}" if column == "" else ""
+
+
+class Design:
+    """What a cluster should be, checked. Making one changes nothing anywhere.
+
+    Every parameter but `name` may be left out or be `None`, and then has its default. All faults are reported at once, as a
+    DesignError.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        provider: str | None = None,
+        image: str | None = None,
+        power: str | None = None,
+        network: Mapping[str, Any] | None = None,
+        master: Mapping[str, Any] | None = None,
+        groups: Iterable[Mapping[str, Any]] | None = None,
+        disks: Iterable[Mapping[str, Any]] | None = None,
+        partitions: Iterable[Mapping[str, Any]] | None = None,
+        users: Iterable[Mapping[str, Any]] | None = None,
+        slurm_conf: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> None:
+        raw = {
+            "name": name,
+            "provider": provider,
+            "image": image,
+            "power": power,
+            "network": network,
+            "master": master,
+            "groups": _listed(groups),
+            "disks": _listed(disks),
+            "partitions": _listed(partitions),
+            "users": _listed(users),
+            "slurm_conf": slurm_conf,
+            **parameters,
+        }
+        given = {key: value for key, value in raw.items() if value is not None or key in parameters}
+        self._core = _core.Design.from_parameters(given)
+        self._path: Path | None = None
+        # What the file held when it was read; it tells whether somebody else has written to it since.
+        self._read: str | None = None
+
+    @classmethod
+    def _wrap(cls, core: _core.Design, path: Path | None = None, read: str | None = None) -> Design:
+        design = cls.__new__(cls)
+        design._core, design._path, design._read = core, path, read
+        return design
+
+    @classmethod
+    def load(cls, name: str | os.PathLike[str]) -> Design:
+        """The design of that name: from `NAME.cluster.yaml` in the current folder, else from the file that the cluster was last applied
+        from, else as it was last applied. A path to a file is taken as it is."""
+        text = os.fspath(name)
+        if os.sep in text or text.endswith((".yaml", ".yml")):
+            return cls._from_file(Path(text))
+        path = Path(text + SUFFIX)
+        if path.exists():
+            design = cls._from_file(path)
+            if design.name != text:
+                raise DesignError(
+                    f"{path} describes the cluster {design.name}, not {text}",
+                    hint=f"rename the file to {design.name}{SUFFIX}, or correct its name",
+                )
+            return design
+        known = {cluster["name"]: cluster for cluster in _core.clusters()}
+        if text not in known:
+            near = _core.nearest(text, list(known))
+            raise NotFoundError(
+                f"there is neither a file {path} in {Path.cwd()} nor a cluster {text}",
+                hint=f"did you mean {near}?" if near else f'make one: cb.Design(name="{text}", …).save()',
+            )
+        stored = known[text].get("design_path")
+        if stored and Path(stored).exists():
+            design = cls._from_file(Path(stored))
+            if design.name == text:
+                return design
+        return cls._wrap(_core.Design.stored(text))
+
+    @classmethod
+    def _from_file(cls, path: Path) -> Design:
+        text = _read(path)
+        return cls._wrap(_core.Design.parse(text, str(path)), path.absolute(), text)
+
+    def save(self, path: str | os.PathLike[str] | None = None, replace: bool = False) -> Path:
+        """Writes the design's file, by default `NAME.cluster.yaml`, and gives its path.
+
+        A file that describes the same already is left as it is, comments included. One that describes something else is replaced only
+        with `replace=True`, unless it is the file that this design was loaded from and nobody has changed it since.
+        """
+        target = Path(path) if path is not None else self._path or Path(self.name + SUFFIX)
+        target = target.absolute()
+        text = self.text
+        if target.exists():
+            old = _read(target)
+            try:
+                current = _core.Design.parse(old, str(target))
+            except DesignError:
+                current = None
+            if old == text or (current is not None and current.same(self._core) and self._read is None):
+                self._adopt(target, old, current)
+                return target
+            ours = self._read == old and self._path == target
+            if not ours and not replace:
+                meanwhile = self._read is not None and self._path == target
+                raise RefusedError(
+                    f"{target} {'was changed meanwhile' if meanwhile else 'describes something else'}:\n"
+                    + _core.diff(old, text).rstrip(),
+                    hint="pass replace=True to replace it, or load it and change that",
+                )
+            if self._read is None and current is not None:
+                text = _transplanted(current, self._core)
+        _write(target, text)
+        self._adopt(target, text, _core.Design.parse(text, str(target)))
+        return target
+
+    def _adopt(self, path: Path, text: str, core: _core.Design | None) -> None:
+        self._path, self._read = path, text
+        if core is not None:
+            self._core = core
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it was loaded from or saved to."""
+        return self._path
+
+    @property
+    def text(self) -> str:
+        """The text of its file."""
+        return self._core.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every parameter with its value, defaults included."""
+        return self._core.values()
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.to_dict()["name"]
+
+    @property
+    def provider(self) -> str:
+        """Where its nodes come from."""
+        return self.to_dict()["provider"]
+
+    @property
+    def image(self) -> str:
+        """The distribution on its nodes."""
+        return self.to_dict()["image"]
+
+    @property
+    def power(self) -> str:
+        """`on` or `off`."""
+        return self.to_dict()["power"]
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Its network: `subnet`."""
+        return self.to_dict()["network"]
+
+    @property
+    def master(self) -> dict[str, Any]:
+        """Its master: `host`, `address`, `flavor`."""
+        return self.to_dict()["master"]
+
+    @property
+    def groups(self) -> Table:
+        """Its groups of compute nodes."""
+        return Table(self.to_dict()["groups"], ["name", "nodes", "flavor", "hosts", "addresses", "features"])
+
+    @property
+    def disks(self) -> Table:
+        """Its shared disks."""
+        return Table(self.to_dict()["disks"], ["name", "size", "mount"])
+
+    @property
+    def partitions(self) -> Table:
+        """Its Slurm partitions."""
+        return Table(self.to_dict()["partitions"], ["name", "groups", "default", "max_time", "allow_groups"])
+
+    @property
+    def users(self) -> Table:
+        """Its users. Of a key only its comment is shown; the rows hold all of it."""
+        return _Users(self.to_dict()["users"], ["name", "uid", "sudo", "keys"])
+
+    @property
+    def slurm_conf(self) -> dict[str, str]:
+        """Further keys of slurm.conf."""
+        return self.to_dict()["slurm_conf"]
+
+    @property
+    def nodes(self) -> Table:
+        """Every node that it describes."""
+        return Table(self._core.nodes(), ["name", "role", "group", "address", "flavor"])
+
+    def check(self) -> Checks:
+        """Checks it against the provider and what exists. Changes nothing."""
+        return Checks(self.name, _core.check(self._core))
+
+    def set(self, path: str, value: Any) -> Design:
+        """Changes one value, for example `set("groups[compute].nodes", 4)`. The file is written by `save`."""
+        self._core.set(path, value)
+        return self
+
+    def add_user(
+        self, name: str, keys: str | Iterable[str] = (), uid: int | None = None, sudo: bool | None = None
+    ) -> Design:
+        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. Of a user who is there already
+        the keys and sudo that are given are set."""
+        keys = [keys] if isinstance(keys, str) else list(keys)
+        users = self.to_dict()["users"]
+        for user in users:
+            if user["name"] != name:
+                continue
+            if uid is not None and uid != user["uid"]:
+                raise DesignError(
+                    f"the user {name} has the uid {user['uid']} already",
+                    hint="a changed uid would leave the files of the old one behind: remove the user first",
+                )
+            if keys and keys != user["keys"]:
+                self._core.set(f"users[{name}].keys", keys)
+            if sudo is not None and sudo != user["sudo"]:
+                self._core.set(f"users[{name}].sudo", sudo)
+            return self
+        if uid is None:
+            taken = {user["uid"] for user in users}
+            uid = next(
+                number for number in range(FIRST_UID, FIRST_UID + len(taken) + 1) if number not in taken
+            )
+        self._core.add_user({"name": name, "uid": uid, "keys": keys, "sudo": bool(sudo)})
+        return self
+
+    def remove_user(self, name: str) -> Design:
+        """Removes a user. Their home stays on its disk."""
+        self._core.remove_user(name)
+        return self
+
+    def diff(self, other: Design | str | os.PathLike[str] | None = None) -> str:
+        """What differs from another design, or from its own file as it is now; empty when nothing does."""
+        if isinstance(other, Design):
+            old = other.text
+        else:
+            path = Path(other) if other is not None else self._path or Path(self.name + SUFFIX)
+            old = _read(path) if path.exists() else ""
+        return _core.diff(old, self.text)
+
+    def copy(self) -> Design:
+        """One that can be changed without changing this."""
+        return Design._wrap(self._core.copy(), self._path, self._read)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Design):
+            return self._core.same(other._core)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> Any:
+        return _unpickle, (self.text, self._path, self._read)
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{group['nodes']} × {group['name']}" for group in self.groups)
+        return f"<Design {self.name} on {self.provider}: 1 master, {groups or 'no groups'}>"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        values = self.to_dict()
+        facts = {
+            "provider": values["provider"],
+            "image": values["image"],
+            "power": values["power"],
+            "network": values["network"]["subnet"],
+            "file": self._path or "not saved yet",
+        }
+        line = " · ".join(f"{escape(key)} <b>{escape(value)}</b>" for key, value in facts.items())
+        tables = [self.nodes, self.partitions, self.disks, self.users]
+        titles = ["Nodes", "Partitions", "Disks", "Users"]
+        parts = [f"<div><b>Design of {escape(self.name)}</b><br>{line}</div>"]
+        for title, table in zip(titles, tables, strict=True):
+            if len(table):
+                table.title = title
+                parts.append(f'<div style="margin-top:.6em">{table._repr_html_()}</div>')
+        return "".join(parts)
+
+
+class _Users(Table):
+    def _cells(self) -> list[list[str]]:
+        rows = super()._cells()
+        place = self.columns.index("keys")
+        for cells, row in zip(rows, self.rows, strict=False):
+            cells[place] = ", ".join(_key_name(key) for key in row["keys"])
+        return rows
+
+
+def _key_name(key: str) -> str:
+    parts = key.split(None, 2)
+    return parts[2] if len(parts) > 2 else (parts[0] if parts else "")
+
+
+def _unpickle(text: str, path: Path | None, read: str | None) -> Design:
+    return Design._wrap(_core.Design.parse(text, str(path or "the design")), path, read)
+
+
+def _listed(items: Iterable[Any] | None) -> Any:
+    """Generators as lists; anything that is no list of mappings stays as it is, for the checks to say so."""
+    return list(items) if isinstance(items, Iterator) else items
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}", hint="give the path of a design file") from None
+    except UnicodeDecodeError as error:
+        raise DesignError(
+            f"{path} is not a text file", causes=[str(error)], hint="give a design file"
+        ) from None
+    except OSError as error:
+        raise StateError(
+            f"{path} can't be read",
+            kind="configuration",
+            causes=[error.strerror or str(error)],
+            hint="see to its permissions",
+        ) from None
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing: whoever reads meanwhile, or after a crash, finds the old text or the new one."""
+    real = Path(os.path.realpath(path))
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{real.name}.", suffix=".tmp", dir=real.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            mode = stat.S_IMODE(real.stat().st_mode)
+        except FileNotFoundError:
+            mode = 0o644
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(real)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise StateError(
+            f"{path} can't be written; what was there before is untouched",
+            kind="configuration",
+            causes=[error.strerror or str(error)],
+            hint="make room, or choose a folder that you may write to",
+        ) from None
+
+
+def _transplanted(old: _core.Design, new: _core.Design) -> str:
+    """The old file's text with the new values, so that its comments stay; the new file's where the old can't be edited so."""
+    edited = old.copy()
+    try:
+        _set_differences(edited, "", old.values(), new.values())
+    except DesignError:
+        return new.text
+    return edited.text if edited.same(new) else new.text
+
+
+def _set_differences(edited: _core.Design, path: str, old: Any, new: Any) -> None:
+    if old == new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for key, value in new.items():
+            _set_differences(edited, f"{path}.{key}" if path else key, old[key], value)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and path.count("[") == 0:
+        for index, value in enumerate(new):
+            _set_differences(edited, f"{path}[{index}]", old[index], value)
+    else:
+        edited.set(path, new)
+
+
+Design.__module__ = Checks.__module__ = "clusterbook"
