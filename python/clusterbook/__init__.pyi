@@ -480,6 +480,8 @@ class Cluster:
         """Checks its design. Changes nothing."""
     def plan(self) -> Plan:
         """The changes that would make it as designed. Changes nothing."""
+    def plan_destroy(self) -> Plan:
+        """What a destroy would remove. Changes nothing."""
     def apply(self, plan: Plan | None = None, *, progress: bool = True) -> Applied:
         """Makes it as designed, and tells what happens. Safe to run again, and to stop: the next apply goes on from there.
 

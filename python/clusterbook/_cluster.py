@@ -278,6 +278,10 @@ class Cluster:
         """The changes that would make it as designed. Changes nothing."""
         return Plan(_core.plan(self.design._core))
 
+    def plan_destroy(self) -> Plan:
+        """What a destroy would remove. Changes nothing."""
+        return Plan(_core.plan_destroy(self.name))
+
     def apply(self, plan: Plan | None = None, *, progress: bool = True) -> Applied:
         """Makes it as designed, and tells what happens. Safe to run again, and to stop: the next apply goes on from there.
 
@@ -296,7 +300,7 @@ class Cluster:
             nothing = {"cluster": self.name, "provider": self._given.provider, "changes": [], "notes": []}
             return Applied({"cluster": self.name, "number": 0, "plan": nothing, "stages": []}, "not there")
         if confirm != self.name:
-            show(Plan(_core.plan_destroy(self.name)))
+            show(self.plan_destroy())
             raise RefusedError(
                 f"{self.name} isn't removed, because that isn't confirmed",
                 hint=f'to remove everything above, call destroy(confirm="{self.name}")',

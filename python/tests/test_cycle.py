@@ -42,6 +42,7 @@ def test_plan_apply_plan_destroy(world: World, capsys: pytest.CaptureFixture[str
     assert list(cluster.nodes) == ["master", "c1", "c2"] and list(cluster.group("compute")) == ["c1", "c2"]
     assert cluster.nodes["c1"].state == "running" and cluster.master.name == "master"
 
+    assert cluster.plan_destroy().destroys and not cluster.plan(), "a plan removed something"
     with pytest.raises(cb.RefusedError, match=r"destroy\(confirm=\"demo\"\)"):
         cluster.destroy()
     with pytest.raises(cb.RefusedError):
