@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clusterbook_engine::{ApplyOptions, Engine, Error, Event, Events, Settings, Stop, Verb};
 use clusterbook_model::Design;
-use clusterbook_providers::{Calls, FaultPlan, Operation, Scope, World};
+use clusterbook_providers::{Calls, Fault, FaultPlan, Operation, Scope, Scripted, World};
 use tokio_util::sync::CancellationToken;
 
 struct Place {
@@ -350,5 +350,32 @@ async fn one_failing_node_does_not_hide_or_stop_the_others() {
             .await
             .expect("a plan")
             .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_succeeded_without_an_answer_is_a_success_and_counts_once() {
+    let place = Place::new().await;
+    let unanswered = |operation, resource: &str| Scripted {
+        operation,
+        resource: resource.to_owned(),
+        fault: Fault::TimedOutDone,
+    };
+    place.world.set_faults(FaultPlan {
+        script: vec![
+            unanswered(Operation::CreateNetwork, ""),
+            unanswered(Operation::CreateDisk, ""),
+            unanswered(Operation::CreateNode, "c1"),
+        ],
+        ..FaultPlan::none()
+    });
+    let (calls, applied) = place.calls(place.apply(&design(2, &[]))).await;
+    applied.expect("what was made is found, though nobody said so");
+    let truth = place.world.truth(&Scope::All);
+    assert_eq!((truth.networks.len(), truth.disks.len(), truth.nodes.len()), (1, 1, 3));
+    assert_eq!(
+        count(&calls, Operation::CreateNode),
+        4,
+        "c1 was asked for a second time"
     );
 }
