@@ -354,6 +354,30 @@ async fn one_failing_node_does_not_hide_or_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_node_that_fails_is_named_and_the_others_are_finished() {
+    let place = Place::new().await;
+    let breaks = |node: &str| Scripted {
+        operation: Operation::NodeWrite,
+        resource: node.to_owned(),
+        fault: Fault::ConnectionLost { after: 1 },
+    };
+    place.world.set_faults(FaultPlan {
+        script: vec![breaks("c1"), breaks("c3")],
+        ..FaultPlan::none()
+    });
+    let Err(Error::Failures { failures, .. }) = place.apply(&design(3, &[])).await else {
+        panic!("two nodes broke off");
+    };
+    let named: Vec<&str> = failures.iter().map(|failure| failure.what.as_str()).collect();
+    assert_eq!(named, ["c1", "c3"], "{failures:?}");
+    let plan = place.engine.plan(&design(3, &[]), &Stop::new()).await.expect("a plan");
+    let open: Vec<Option<&str>> = plan.changes.iter().map(|change| change.node.as_deref()).collect();
+    assert!(open.contains(&Some("c1")) && open.contains(&Some("c3")), "{open:?}");
+    assert!(!open.contains(&Some("c2")), "c2 was not finished: {open:?}");
+    place.apply(&design(3, &[])).await.expect("the next one goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_succeeded_without_an_answer_is_a_success_and_counts_once() {
     let place = Place::new().await;
     let unanswered = |operation, resource: &str| Scripted {
