@@ -26,3 +26,33 @@ Feature: A cluster is powered off for the weekend and on again
     And the provider lists exactly what the design says
     And the job is COMPLETED within 120 s
     And Slurm says that "c1, c2" are idle, and knows no other node
+
+  Scenario: Notebooks 911 and 912 do it, with a job that waits and not with one that runs
+    When the provider's listing is noted
+    And taro submits this job
+      """
+      #!/bin/bash
+      #SBATCH --nodes=1 --time=5
+      sleep 300
+      """
+    Then the job is RUNNING within 30 s
+    When tmplrun runs notebook 911
+    Then it ends with exit code 1
+    And it says "end_jobs = True"
+    And the provider lists 3 running nodes, 1 disk and 1 network
+    When somebody runs "scancel --user=taro" on master
+    And taro submits this job
+      """
+      #!/bin/bash
+      #SBATCH --nodes=2 --time=5 --begin=now+15
+      srun hostname
+      """
+    And tmplrun runs notebook 911
+    Then it succeeds
+    And the provider lists stopped nodes only
+    When tmplrun runs notebook 911
+    Then it succeeds
+    When tmplrun runs notebook 912
+    Then it succeeds
+    And the provider's listing is as noted
+    And the job is COMPLETED within 120 s
