@@ -244,6 +244,7 @@ pub async fn run(
     }
     let folder = tempfile::Builder::new()
         .prefix("tmplrun-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
             Error::configuration("no private folder can be made")
@@ -279,6 +280,7 @@ pub async fn run(
         run: &run,
         channel: &channel,
         resumes: request.resumes,
+        alone: request.folder.is_none(),
         left: Mutex::default(),
     };
     let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
@@ -394,6 +396,8 @@ struct Running<'a> {
     run: &'a str,
     channel: &'a Channel,
     resumes: bool,
+    /// It is no flow but one notebook.
+    alone: bool,
     left: Mutex<Vec<LeftProcess>>,
 }
 
@@ -490,7 +494,10 @@ impl Running<'_> {
     /// A record that cannot be written takes away only the going on later: it is no reason to end the run.
     fn noted(&self, step: usize, written: Result<()>) {
         if let Err(error) = written {
-            self.warn(step, format!("the run's record cannot be written, so --resume will not know of this: {error}"));
+            self.warn(
+                step,
+                format!("the run's record cannot be written, so --resume will not know of this: {error}"),
+            );
         }
     }
 
@@ -719,15 +726,12 @@ impl Running<'_> {
         }
         // Written before the kernel ends: its end may take a while, and nothing more is to come.
         let saved = saver.finish(notebook, self.masker);
-        let kernel = match self.keep(index, step, plan, status, state, kernel) {
-            Ok(went_on) => {
-                *kept = Some(went_on);
-                drop(channel);
-                saved?;
-                return outcome;
-            }
-            Err(kernel) => kernel,
-        };
+        *kept = self.keep(index, step, plan, status, state, &mut kernel);
+        drop(channel);
+        if kept.is_some() {
+            saved?;
+            return outcome;
+        }
         let gently = matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
         let processes = Box::pin(kernel.shut_down(gently)).await;
         let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,12 +21,17 @@ fn four(lab: &Lab) {
 }
 
 fn events(lab: &Lab, name: &str) -> Vec<Value> {
-    lab.text(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lab.text(name)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Where an event of this kind about this step stands.
 fn at(events: &[Value], kind: &str, name: &str) -> usize {
-    let found = events.iter().position(|event| event["event"] == kind && event["name"] == name);
+    let found = events
+        .iter()
+        .position(|event| event["event"] == kind && event["name"] == name);
     found.unwrap_or_else(|| panic!("no {kind} of {name}"))
 }
 
@@ -35,11 +40,23 @@ fn needs_that_cannot_be_are_refused_with_their_line() {
     let lab = Lab::new();
     four(&lab);
     let cases = [
-        ("- {notebook: b.ipynb, needs: [a, x]}", "flow.yaml:6: no step is called `x`"),
-        ("- {notebook: b.ipynb, needs: [a, a.ipynb]}", "flow.yaml:6: `b.ipynb` needs `a.ipynb` twice"),
+        (
+            "- {notebook: b.ipynb, needs: [a, x]}",
+            "flow.yaml:6: no step is called `x`",
+        ),
+        (
+            "- {notebook: b.ipynb, needs: [a, a.ipynb]}",
+            "flow.yaml:6: `b.ipynb` needs `a.ipynb` twice",
+        ),
         ("- {notebook: b.ipynb, needs: a}", "flow.yaml:6: `needs` must be a list"),
-        ("- {notebook: b.ipynb, needs: [7]}", "flow.yaml:6: `needs` must be a list"),
-        ("- {notebook: b.ipynb, need: [a]}", "flow.yaml:6: a step has no key `need`"),
+        (
+            "- {notebook: b.ipynb, needs: [7]}",
+            "flow.yaml:6: `needs` must be a list",
+        ),
+        (
+            "- {notebook: b.ipynb, need: [a]}",
+            "flow.yaml:6: a step has no key `need`",
+        ),
         (
             "- {notebook: b.ipynb, needs: [b]}",
             "steps need each other in a circle: b.ipynb needs b.ipynb",
@@ -52,7 +69,10 @@ fn needs_that_cannot_be_are_refused_with_their_line() {
             "- {notebook: b.ipynb, needs: [d]}\n      - {notebook: d.ipynb, needs: [], always: true}",
             "flow.yaml:6: `b.ipynb` needs `d.ipynb`, which comes later and always runs",
         ),
-        ("- {notebook: a.ipynb, needs: []}", "flow.yaml:6: `a.ipynb` is in the flow `main` twice"),
+        (
+            "- {notebook: a.ipynb, needs: []}",
+            "flow.yaml:6: `a.ipynb` is in the flow `main` twice",
+        ),
     ];
     for (step, expected) in cases {
         let yaml = format!("schema: 1\nflows:\n  main:\n    steps:\n      - a.ipynb\n      {step}\n");
@@ -102,8 +122,18 @@ fn parts_of_a_graph_are_chosen_by_what_needs_what() {
     assert_eq!(chosen("", "c", &[]).unwrap(), "ac");
     assert_eq!(chosen("a", "b", &[]).unwrap(), "ab");
     assert_eq!(chosen("", "", &["b", "c"]).unwrap(), "bc");
-    assert!(chosen("b", "c", &[]).unwrap_err().to_string().contains("c.ipynb does not need b.ipynb"));
-    assert!(chosen("d", "a", &[]).unwrap_err().to_string().contains("d.ipynb comes after a.ipynb"));
+    assert!(
+        chosen("b", "c", &[])
+            .unwrap_err()
+            .to_string()
+            .contains("c.ipynb does not need b.ipynb")
+    );
+    assert!(
+        chosen("d", "a", &[])
+            .unwrap_err()
+            .to_string()
+            .contains("d.ipynb comes after a.ipynb")
+    );
 }
 
 #[test]
@@ -124,11 +154,19 @@ fn branches_run_side_by_side_and_values_follow_the_edges() {
         cell
     };
     let show = || code("print(base, left, right)");
-    lab.notebook("f/b.ipynb", &[declares(), meet("b", "c"), show(), result("{'left': 2}")]);
-    lab.notebook("f/c.ipynb", &[declares(), meet("c", "b"), show(), result("{'right': 3}")]);
+    lab.notebook(
+        "f/b.ipynb",
+        &[declares(), meet("b", "c"), show(), result("{'left': 2}")],
+    );
+    lab.notebook(
+        "f/c.ipynb",
+        &[declares(), meet("c", "b"), show(), result("{'right': 3}")],
+    );
     lab.notebook("f/d.ipynb", &[declares(), show()]);
     lab.write("f/flow.yaml", DIAMOND);
-    let run = lab.run(&["f", "o", "--jobs", "2", "--events", "e.jsonl", "--log-output"]).expect(0);
+    let run = lab
+        .run(&["f", "o", "--jobs", "2", "--events", "e.jsonl", "--log-output"])
+        .expect(0);
     assert!(run.stderr.contains("b.ipynb │ 1 0 0"), "{}", run.stderr);
     assert!(run.stderr.contains("c.ipynb  cell 2/"), "{}", run.stderr);
     assert_eq!(stream(&lab.read("o/d.ipynb"), 2), "1 2 3\n");
@@ -162,7 +200,13 @@ fn one_job_runs_one_notebook_at_a_time() {
     let seen: Vec<String> = events(&lab, "e.jsonl")
         .iter()
         .filter(|event| event["event"].as_str().unwrap().starts_with("notebook_"))
-        .map(|event| format!("{} {}", event["event"].as_str().unwrap(), event["name"].as_str().unwrap()))
+        .map(|event| {
+            format!(
+                "{} {}",
+                event["event"].as_str().unwrap(),
+                event["name"].as_str().unwrap()
+            )
+        })
         .collect();
     assert_eq!(
         seen,
@@ -187,7 +231,12 @@ fn a_failing_branch_leaves_the_other_alone() {
     );
     let run = lab.run(&["f", "o", "--json", "--junit", "j.xml"]).expect(1);
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
-    let status: Vec<&str> = json["steps"].as_array().unwrap().iter().map(|s| s["status"].as_str().unwrap()).collect();
+    let status: Vec<&str> = json["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["status"].as_str().unwrap())
+        .collect();
     assert_eq!(status, ["completed", "failed", "completed", "skipped", "completed"]);
     let junit = lab.text("j.xml");
     assert_eq!(junit.matches("<testsuite ").count(), 5);
@@ -211,7 +260,8 @@ fn branches_that_disagree_about_a_value_are_named() {
     lab.run(&["f", "o", "--resume"])
         .expect(2)
         .says("d.ipynb gets `n` from b.ipynb and from c.ipynb");
-    lab.run(&["f", "o", "--resume", "--new-parameters", "-p", "n", "7"]).expect(0);
+    lab.run(&["f", "o", "--resume", "--new-parameters", "-p", "n", "7"])
+        .expect(0);
     assert_eq!(stream(&lab.read("o/d.ipynb"), 2), "7\n");
 }
 
@@ -219,27 +269,46 @@ fn branches_that_disagree_about_a_value_are_named() {
 fn a_dry_run_shows_the_graph_and_where_values_come_from() {
     let lab = Lab::new();
     four(&lab);
-    lab.notebook("f/d.ipynb", &[tagged("n = 0\nm = 1", &["parameters"]), code("print(n)")]);
+    lab.notebook(
+        "f/d.ipynb",
+        &[tagged("n = 0\nm = 1", &["parameters"]), code("print(n)")],
+    );
     lab.write("f/flow.yaml", DIAMOND);
     let shown = lab.run(&["f", "--dry-run", "-p", "m", "5"]).expect(0).stdout;
     let picture = "●    a.ipynb\n├─╮\n● │  b.ipynb\n│ ●  c.ipynb\n├─╯\n●    d.ipynb\n";
     assert!(shown.starts_with(picture), "{shown}");
-    for line in ["n = 0  (default)", "m = 5  (given)", "results of a.ipynb, b.ipynb, c.ipynb replace defaults"] {
+    for line in [
+        "n = 0  (default)",
+        "m = 5  (given)",
+        "results of a.ipynb, b.ipynb, c.ipynb replace defaults",
+    ] {
         assert!(shown.contains(line), "{line} is not in:\n{shown}");
     }
     let json = lab.run(&["f", "--dry-run", "--json", "-p", "m", "5"]).expect(0).stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["steps"][3]["needs"], serde_json::json!(["b.ipynb", "c.ipynb"]));
-    assert_eq!(json["steps"][3]["sources"], serde_json::json!({"n": "default", "m": "given"}));
+    assert_eq!(
+        json["steps"][3]["sources"],
+        serde_json::json!({"n": "default", "m": "given"})
+    );
 }
 
 #[test]
 fn the_last_output_of_a_cell_tagged_result_is_handed_on() {
     let lab = Lab::new();
-    let text = tagged("print('working')\nprint('{\"n\": 12345678901234567890, \"who\": \"me\"}')", &["result"]);
+    let text = tagged(
+        "print('working')\nprint('{\"n\": 12345678901234567890, \"who\": \"me\"}')",
+        &["result"],
+    );
     lab.notebook("f/a.ipynb", &[text, tagged("5", &["result"])]);
-    lab.notebook("f/b.ipynb", &[tagged("n = 0\nwho = ''", &["parameters"]), code("print(n, who)")]);
-    lab.write("f/flow.yaml", "schema: 1\nflows:\n  main:\n    steps: [a.ipynb, b.ipynb]\n");
+    lab.notebook(
+        "f/b.ipynb",
+        &[tagged("n = 0\nwho = ''", &["parameters"]), code("print(n, who)")],
+    );
+    lab.write(
+        "f/flow.yaml",
+        "schema: 1\nflows:\n  main:\n    steps: [a.ipynb, b.ipynb]\n",
+    );
     lab.run(&["f", "o"])
         .expect(0)
         .says("cell 2 is tagged `result`, but its last output is no JSON object");

@@ -12,9 +12,8 @@ const REGISTER: &str = "import json, os, socket\ndef register(value):\n    s = s
                         f.write(json.dumps({'mask': value}) + '\\n'); f.flush()\n    assert f.readline() == 'ok\\n'\n";
 
 fn notebook(lab: &Lab, second: &str) {
-    let first = format!(
-        "{REGISTER}register('pass' + 'word-12345')\nopen('runs', 'a').write('1')\nx = 41\nprint(os.getpid())"
-    );
+    let first =
+        format!("{REGISTER}register('pass' + 'word-12345')\nopen('runs', 'a').write('1')\nx = 41\nprint(os.getpid())");
     let last = "register('another' + '-secret-6')\nprint(os.getpid())\nprint(x + 1, 'pass' + 'word-12345', 'another' + '-secret-6')";
     lab.notebook("n.ipynb", &[code(&first), code(second), code(last)]);
 }
@@ -47,18 +46,26 @@ fn a_kept_kernel_can_be_looked_into_and_gone_on_in() {
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(connection.as_ref()), 0o600);
     assert_eq!(mode(std::path::Path::new(connection).parent().unwrap()), 0o700);
-    assert_eq!(kernel["output"], lab.path("o.ipynb").canonicalize().unwrap().to_str().unwrap());
+    assert_eq!(
+        kernel["output"],
+        lab.path("o.ipynb").canonicalize().unwrap().to_str().unwrap()
+    );
     // As `jupyter console --existing` does it.
     let client = "import sys\nfrom jupyter_client import BlockingKernelClient\nc = BlockingKernelClient(connection_file=sys.argv[1])\n\
                   c.load_connection_file(); c.start_channels(); c.wait_for_ready(timeout=30)\n\
                   c.execute_interactive('x = x + 1; print(x)', timeout=30)";
-    let attached = Command::new(python()).args(["-c", client, connection]).output().unwrap();
+    let attached = Command::new(python())
+        .args(["-c", client, connection])
+        .output()
+        .unwrap();
     assert!(attached.status.success(), "{attached:?}");
     assert_eq!(String::from_utf8_lossy(&attached.stdout), "42\n");
     assert!(alive(&pid));
     // What comes after the cells that ran may be put right.
     notebook(&lab, "print('put right')");
-    lab.run(&["n.ipynb", "o.ipynb", "--resume"]).expect(0).says("goes on at cell 2 in the kernel that was kept");
+    lab.run(&["n.ipynb", "o.ipynb", "--resume"])
+        .expect(0)
+        .says("goes on at cell 2 in the kernel that was kept");
     let all = lab.read("o.ipynb");
     assert_eq!(stream(&all, 0), format!("{pid}\n"));
     assert_eq!(stream(&all, 1), "put right\n");
@@ -75,10 +82,14 @@ fn a_kept_kernel_can_be_looked_into_and_gone_on_in() {
 fn failing_again_keeps_the_kernel_again() {
     let lab = Lab::new();
     let kernel = fail(&lab);
-    lab.run(&["n.ipynb", "o.ipynb", "--resume", "--keep-kernel"]).expect(1).says("goes on at cell 2");
+    lab.run(&["n.ipynb", "o.ipynb", "--resume", "--keep-kernel"])
+        .expect(1)
+        .says("goes on at cell 2");
     assert_eq!(kept(&lab)[0]["pid"], kernel["pid"]);
     lab.write("ready", "");
-    lab.run(&["n.ipynb", "o.ipynb", "--resume", "--keep-kernel"]).expect(0).says("goes on at cell 2");
+    lab.run(&["n.ipynb", "o.ipynb", "--resume", "--keep-kernel"])
+        .expect(0)
+        .says("goes on at cell 2");
     assert!(kept(&lab).is_empty());
     assert_eq!(lab.text("runs"), "1");
 }
@@ -91,7 +102,9 @@ fn a_kernel_that_is_gone_or_does_not_fit_is_not_gone_on_in() {
     while alive(&kernel["pid"].to_string()) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    lab.run(&["n.ipynb", "o.ipynb", "--resume"]).expect(1).says("no kernel was kept: the notebook runs from its start");
+    lab.run(&["n.ipynb", "o.ipynb", "--resume"])
+        .expect(1)
+        .says("no kernel was kept: the notebook runs from its start");
     assert_eq!(lab.text("runs"), "11");
     let kernel = fail(&lab);
     assert_eq!(lab.text("runs"), "111");
@@ -101,7 +114,10 @@ fn a_kernel_that_is_gone_or_does_not_fit_is_not_gone_on_in() {
         .expect(1)
         .says("have changed since the kernel was kept: the notebook runs from its start in a new one");
     assert_eq!(lab.text("runs"), "1111");
-    assert!(!alive(&kernel["pid"].to_string()), "a kernel of no further use was left");
+    assert!(
+        !alive(&kernel["pid"].to_string()),
+        "a kernel of no further use was left"
+    );
     assert!(kept(&lab).is_empty());
 }
 
@@ -111,8 +127,14 @@ fn kept_kernels_are_listed_and_ended() {
     let kernel = fail(&lab);
     let pid = kernel["pid"].to_string();
     let listed = lab.run(&["--list-kernels"]).expect(0);
-    assert!(listed.stdout.contains(&pid) && listed.stdout.contains("o.ipynb"), "{}", listed.stdout);
-    lab.run(&["--end-kernel", "1"]).expect(2).says("no kept kernel has the process number `1`");
+    assert!(
+        listed.stdout.contains(&pid) && listed.stdout.contains("o.ipynb"),
+        "{}",
+        listed.stdout
+    );
+    lab.run(&["--end-kernel", "1"])
+        .expect(2)
+        .says("no kept kernel has the process number `1`");
     lab.run(&["--end-kernel", &pid]).expect(0).says("1 of 1 ended");
     assert!(!alive(&pid));
     lab.run(&["--list-kernels"]).expect(0).says("no kernel is kept");
@@ -120,7 +142,9 @@ fn kept_kernels_are_listed_and_ended() {
     lab.write("ready", "");
     lab.run(&["n.ipynb", "o.ipynb", "--keep-kernel"]).expect(0);
     assert!(kept(&lab).is_empty());
-    lab.run(&["n.ipynb", "o.ipynb", "--keep-kernel=always"]).expect(0).says("goes on (process");
+    lab.run(&["n.ipynb", "o.ipynb", "--keep-kernel=always"])
+        .expect(0)
+        .says("goes on (process");
     assert_eq!(kept(&lab).len(), 1);
     lab.run(&["--end-kernel", "all"]).expect(0);
     assert!(kept(&lab).is_empty());

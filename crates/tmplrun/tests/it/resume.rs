@@ -22,7 +22,11 @@ fn kill_at(lab: &Lab, arguments: &[&str], reached: &str) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     let journal = journal(&lab.path(arguments[1]));
     while !std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("shown")) {
-        assert!(std::time::Instant::now() < deadline, "{} does not fill", journal.display());
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} does not fill",
+            journal.display()
+        );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     signal(child.id(), "KILL");
@@ -45,7 +49,9 @@ fn statuses(notebook: &Value) -> Vec<String> {
 fn a_killed_run_loses_no_cell_that_had_ended() {
     for at in 0..3 {
         let lab = Lab::new();
-        let mut cells: Vec<Value> = (0..3).map(|cell| code(&format!("print('cell {cell}')\n{cell} + 100"))).collect();
+        let mut cells: Vec<Value> = (0..3)
+            .map(|cell| code(&format!("print('cell {cell}')\n{cell} + 100")))
+            .collect();
         cells[at] = stop_at("here");
         lab.notebook("n.ipynb", &cells);
         kill_at(&lab, &["n.ipynb", "o.ipynb"], "here");
@@ -80,11 +86,19 @@ fn every_beginning_of_a_journal_can_be_recovered() {
                     clear_output(wait=True)\nprint('kept é')\nh = display('second', display_id='e')";
     lab.notebook(
         "n.ipynb",
-        &[code("print('one')"), code(changing), code("h.update('changed')"), stop_at("here")],
+        &[
+            code("print('one')"),
+            code(changing),
+            code("h.update('changed')"),
+            stop_at("here"),
+        ],
     );
     kill_at(&lab, &["n.ipynb", "o.ipynb"], "here");
     let whole = std::fs::read(journal(&lab.path("o.ipynb"))).unwrap();
-    let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').map(|at| at + 1).collect();
+    let ends: Vec<usize> = (0..whole.len())
+        .filter(|at| whole[*at] == b'\n')
+        .map(|at| at + 1)
+        .collect();
     assert!(ends.len() > 12, "{}", ends.len());
     let mut last = 0;
     for (lines, end) in ends.iter().enumerate() {
@@ -108,7 +122,10 @@ fn every_beginning_of_a_journal_can_be_recovered() {
         }
         if lines > 0 && !seen[0].contains("RunnerEnded") {
             // A running cell is given the time at which it was recovered.
-            assert!(seen.iter().all(|text| *text == seen[0]), "a torn line made a difference");
+            assert!(
+                seen.iter().all(|text| *text == seen[0]),
+                "a torn line made a difference"
+            );
         }
     }
     let all = lab.read(&format!("r/{}-{}/o.ipynb", ends.len() - 1, whole.len()));
@@ -122,8 +139,14 @@ fn a_journal_of_something_else_is_refused() {
     let lab = Lab::new();
     lab.notebook("n.ipynb", &[code("1")]);
     let cases = [
-        ("{\"tmplrun_journal\": 2, \"program\": \"9.0\", \"output\": \"o.ipynb\"}\n", "version 2, which is not known"),
-        ("{\"tmplrun_journal\": 1, \"output\": \"other.ipynb\"}\n", "is of another notebook, other.ipynb"),
+        (
+            "{\"tmplrun_journal\": 2, \"program\": \"9.0\", \"output\": \"o.ipynb\"}\n",
+            "version 2, which is not known",
+        ),
+        (
+            "{\"tmplrun_journal\": 1, \"output\": \"other.ipynb\"}\n",
+            "is of another notebook, other.ipynb",
+        ),
         ("{\"time\": 1}\n", "not a journal of tmplrun"),
     ];
     for (content, expected) in cases {
@@ -146,7 +169,10 @@ fn a_journal_holds_no_secret() {
     signal(child.id(), "KILL");
     child.wait().unwrap();
     let text = lab.text(".o.ipynb.journal");
-    assert!(text.contains("••••••") && !text.contains("hunter2") && !text.contains("abcdefgh"), "{text}");
+    assert!(
+        text.contains("••••••") && !text.contains("hunter2") && !text.contains("abcdefgh"),
+        "{text}"
+    );
     lab.run(&["--recover", "o.ipynb"]).expect(0);
     assert_eq!(stream(&lab.read("o.ipynb"), 1), "••••••\n••••••\n");
 }
@@ -158,13 +184,21 @@ fn the_second_run_of_an_output_is_told_who_has_it() {
     lab.notebook("quick.ipynb", &[code("print('mine')")]);
     let mut first = lab.start(&["n.ipynb", "o.ipynb"]);
     lab.await_file("here");
-    let told = format!("o.ipynb: another run is writing this output: process {} on ", first.id());
-    lab.run(&["quick.ipynb", "o.ipynb"]).expect(2).says(&told).says(", since 2");
+    let told = format!(
+        "o.ipynb: another run is writing this output: process {} on ",
+        first.id()
+    );
+    lab.run(&["quick.ipynb", "o.ipynb"])
+        .expect(2)
+        .says(&told)
+        .says(", since 2");
     lab.run(&["--recover", "o.ipynb"]).expect(2).says(&told);
     signal(first.id(), "KILL");
     first.wait().unwrap();
     // The system has released the lock; what was left is replaced with a word about it.
-    lab.run(&["quick.ipynb", "o.ipynb"]).expect(0).says("did not come to its end");
+    lab.run(&["quick.ipynb", "o.ipynb"])
+        .expect(0)
+        .says("did not come to its end");
     assert_eq!(stream(&lab.read("o.ipynb"), 0), "mine\n");
 }
 
@@ -198,7 +232,9 @@ fn a_flow_goes_on_where_it_failed_with_the_values_from_before() {
         .expect(2)
         .says("the earlier run had other parameters: `size` was 3, now not given")
         .says("--new-parameters");
-    lab.run(&["f", "--resume", "-p", "size", "4"]).expect(2).says("`size` was 3, now 4");
+    lab.run(&["f", "--resume", "-p", "size", "4"])
+        .expect(2)
+        .says("`size` was 3, now 4");
     assert_eq!(lab.text("f/runs"), "abz");
     let shown = lab.run(&["f", "--resume", "-n", "-p", "size", "3"]).expect(0).stdout;
     assert!(
@@ -208,7 +244,10 @@ fn a_flow_goes_on_where_it_failed_with_the_values_from_before() {
     let arguments = ["f", "--resume", "-p", "size", "3", "--events", "e.jsonl", "--json"];
     let run = lab.run(&arguments).expect(0).says("a.ipynb  done before");
     assert_eq!(lab.text("f/runs"), "abzbcz");
-    assert_eq!(stream(&lab.read("out/latest/b.ipynb"), 2), "12345678901234567890 1.5 3\n");
+    assert_eq!(
+        stream(&lab.read("out/latest/b.ipynb"), 2),
+        "12345678901234567890 1.5 3\n"
+    );
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(json["steps"][0]["status"], "done_before");
     assert_eq!(json["steps"][0]["cells"].as_array().unwrap().len(), 3);
@@ -219,9 +258,24 @@ fn a_flow_goes_on_where_it_failed_with_the_values_from_before() {
     lab.run(&["f", "out/latest", "--resume", "-p", "size", "3"]).expect(0);
     assert_eq!(lab.text("f/runs"), "abzbcz");
     // What is named runs again, with what was handed on before.
-    lab.run(&["f", "--resume", "--from", "b", "--until", "c", "--new-parameters", "-p", "size", "9"]).expect(0);
+    lab.run(&[
+        "f",
+        "--resume",
+        "--from",
+        "b",
+        "--until",
+        "c",
+        "--new-parameters",
+        "-p",
+        "size",
+        "9",
+    ])
+    .expect(0);
     assert_eq!(lab.text("f/runs"), "abzbczbc");
-    assert_eq!(stream(&lab.read("out/latest/b.ipynb"), 2), "12345678901234567890 1.5 9\n");
+    assert_eq!(
+        stream(&lab.read("out/latest/b.ipynb"), 2),
+        "12345678901234567890 1.5 9\n"
+    );
 }
 
 #[test]
@@ -232,8 +286,10 @@ fn a_killed_flow_goes_on_at_the_notebook_that_ran() {
         "f/b.ipynb",
         &[
             tagged("n = 0", &["parameters"]),
-            code("import os, time\nopen('runs', 'a').write('b')\ndisplay('sho' + 'wn')\n\
-                  while not os.path.exists('ready'):\n    time.sleep(0.02)\nprint(n)"),
+            code(
+                "import os, time\nopen('runs', 'a').write('b')\ndisplay('sho' + 'wn')\n\
+                  while not os.path.exists('ready'):\n    time.sleep(0.02)\nprint(n)",
+            ),
         ],
     );
     let mut child = lab.start(&["f", "o"]);
@@ -249,20 +305,35 @@ fn a_killed_flow_goes_on_at_the_notebook_that_ran() {
     lab.run(&["f", "o", "--resume"]).expect(0);
     assert_eq!(lab.text("f/runs"), "abbcz");
     assert_eq!(stream(&lab.read("o/b.ipynb"), 2), "12345678901234567890\n");
-    let left: Vec<_> = std::fs::read_dir(lab.path("o")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_str().unwrap().starts_with('.')), "{left:?}");
+    let left: Vec<_> = std::fs::read_dir(lab.path("o"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter().all(|name| !name.to_str().unwrap().starts_with('.')),
+        "{left:?}"
+    );
 }
 
 #[test]
 fn going_on_needs_a_run_of_the_same_thing() {
     let lab = Lab::new();
     flow(&lab);
-    lab.run(&["f", "--resume"]).expect(2).says("there is no run to go on with");
+    lab.run(&["f", "--resume"])
+        .expect(2)
+        .says("there is no run to go on with");
     lab.run(&["f", "o", "--only", "c"]).expect(0);
     lab.write("o/run.json", lab.text("o/run.json").replace("\"main\"", "\"other\""));
-    lab.run(&["f", "o", "--resume"]).expect(2).says("the earlier run was of `other`");
-    lab.write("o/run.json", lab.text("o/run.json").replace("\"schema\": 1", "\"schema\": 2"));
-    lab.run(&["f", "o", "--resume"]).expect(2).says("schema 2 is not known here");
+    lab.run(&["f", "o", "--resume"])
+        .expect(2)
+        .says("the earlier run was of `other`");
+    lab.write(
+        "o/run.json",
+        lab.text("o/run.json").replace("\"schema\": 1", "\"schema\": 2"),
+    );
+    lab.run(&["f", "o", "--resume"])
+        .expect(2)
+        .says("schema 2 is not known here");
     lab.write("o/run.json", "{");
     lab.run(&["f", "o", "--resume"]).expect(2).says("it is not JSON");
     lab.run(&["f", "--new-parameters"]).expect(2);
@@ -271,12 +342,21 @@ fn going_on_needs_a_run_of_the_same_thing() {
 #[test]
 fn a_notebook_that_is_complete_does_not_run_again() {
     let lab = Lab::new();
-    let cells = |extra: &str| [tagged("n = 1", &["parameters"]), code(&format!("open('runs', 'a').write('x'){extra}"))];
+    let cells = |extra: &str| {
+        [
+            tagged("n = 1", &["parameters"]),
+            code(&format!("open('runs', 'a').write('x'){extra}")),
+        ]
+    };
     lab.notebook("n.ipynb", &cells(""));
     lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "2"]).expect(0);
-    lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "2", "--resume"]).expect(0).says("done before");
+    lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "2", "--resume"])
+        .expect(0)
+        .says("done before");
     assert_eq!(lab.text("runs"), "x");
-    lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "3", "--resume"]).expect(2).says("`n` was 2, now 3");
+    lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "3", "--resume"])
+        .expect(2)
+        .says("`n` was 2, now 3");
     // It is another notebook now.
     lab.notebook("n.ipynb", &cells("\n1/0"));
     lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "2", "--resume"]).expect(1);
@@ -302,7 +382,12 @@ fn ctrl_c_stops_every_branch_and_all_are_saved() {
     signal(child.id(), "INT");
     let run = Run::from(child.wait_with_output().unwrap()).expect(130);
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
-    let status: Vec<&str> = json["steps"].as_array().unwrap().iter().map(|s| s["status"].as_str().unwrap()).collect();
+    let status: Vec<&str> = json["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["status"].as_str().unwrap())
+        .collect();
     assert_eq!(status, ["interrupted", "interrupted", "skipped"]);
     for name in ["o/a.ipynb", "o/b.ipynb"] {
         assert!(lab.text(name).contains("KeyboardInterrupt"));
@@ -314,7 +399,10 @@ fn ctrl_c_stops_every_branch_and_all_are_saved() {
 #[test]
 fn a_notebook_has_a_time_as_a_whole() {
     let lab = Lab::new();
-    lab.notebook("n.ipynb", &[code("import time\ntime.sleep(0.4)"), code("time.sleep(100)")]);
+    lab.notebook(
+        "n.ipynb",
+        &[code("import time\ntime.sleep(0.4)"), code("time.sleep(100)")],
+    );
     lab.run(&["n.ipynb", "o.ipynb", "--timeout", "1"])
         .expect(1)
         .says("NotebookTimeout")
