@@ -3,7 +3,7 @@
 //! The library tells; writers show. A terminal, a log and a file of JSON lines are all writers of the same events.
 //! Texts in events are masked already.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::run::CellFailure;
@@ -12,7 +12,7 @@ use crate::run::CellFailure;
 pub const SCHEMA: u32 = 1;
 
 /// One event with its time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -24,7 +24,7 @@ pub struct Record {
 }
 
 /// Something that happened. Steps and cells count from 0.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -47,6 +47,32 @@ pub enum Event {
         cells: usize,
         /// Where the executed notebook goes.
         output: Option<String>,
+    },
+    /// A notebook was handed to another place, and waits or runs there.
+    Submitted {
+        /// Which step.
+        step: usize,
+        /// The place's kind, `slurm`.
+        place: String,
+        /// The command prefix that leads there, if one does.
+        prefix: Option<String>,
+        /// What it is called there: a job's number.
+        job: String,
+        /// The folder there with its notebook.
+        folder: String,
+    },
+    /// What the place says of it has changed.
+    JobState {
+        /// Which step.
+        step: usize,
+        /// What it is called there.
+        job: String,
+        /// Its state, in the place's words.
+        state: String,
+        /// Why it waits or ended, in the place's words.
+        reason: Option<String>,
+        /// Where it runs.
+        nodes: Option<String>,
     },
     /// A code cell begins.
     CellStarted {
@@ -113,7 +139,7 @@ pub enum Event {
 }
 
 /// Where a text came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.
@@ -127,7 +153,7 @@ pub enum Stream {
 }
 
 /// How something ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {

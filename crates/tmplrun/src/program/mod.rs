@@ -1,6 +1,7 @@
 //! The program.
 
 mod arguments;
+mod elsewhere;
 mod listing;
 mod progress;
 mod request;
@@ -18,6 +19,7 @@ use tmplrun::events::{Status, Tee};
 use tmplrun::{Error, ErrorKind, Result, RunResult, report};
 
 use arguments::Arguments;
+use elsewhere::Left;
 use request::Prepared;
 use signals::Stop;
 
@@ -72,7 +74,9 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         )?;
         return Ok(0);
     }
-    let sinks = sinks(arguments, &prepared)?;
+    let mut sinks = sinks(arguments, &prepared)?;
+    let jobs = Left::default();
+    sinks.0.push(Box::new(jobs.clone()));
     let mut stop = Stop::listen()?;
     let cancel = stop.token();
     let run = Box::pin(tmplrun::run(&prepared.request, &environment, &sinks, &cancel));
@@ -80,6 +84,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         finished = run => finished,
         () = stop.now() => {
             show::note("stopped at once; the running notebook was not saved again");
+            jobs.say();
             return Ok(stop.exit_code());
         }
     };

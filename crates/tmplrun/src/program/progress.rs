@@ -40,6 +40,26 @@ fn place(step: usize, steps: usize) -> String {
     }
 }
 
+/// A job's state in the place's words: `job 7 is PENDING (Resources)`.
+fn job_state(event: &Event) -> String {
+    let Event::JobState {
+        job,
+        state,
+        reason,
+        nodes,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    let reason = reason
+        .as_deref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    let nodes = nodes.as_deref().map(|nodes| format!(" on {nodes}")).unwrap_or_default();
+    format!("job {job} is {state}{reason}{nodes}")
+}
+
 /// Output comes in pieces; lines are shown whole, so that ours do not land in the middle of one.
 #[derive(Default)]
 struct Lines(String);
@@ -76,6 +96,14 @@ impl EventSink for Plain {
             Event::NotebookStarted { step, name, title, .. } => {
                 let title = title.as_deref().map(|title| format!("  {title}")).unwrap_or_default();
                 eprintln!("{}{name}{title}", place(*step, self.steps));
+            }
+            Event::Submitted {
+                step, job, place: on, ..
+            } => {
+                eprintln!("{}job {job} was submitted to {on}", place(*step, self.steps));
+            }
+            Event::JobState { step, .. } => {
+                eprintln!("{}{}", place(*step, self.steps), job_state(&record.event));
             }
             Event::CellStarted {
                 number, of, heading, ..
@@ -173,6 +201,8 @@ impl EventSink for Live {
                 };
                 "starting the kernel".clone_into(&mut state.cell);
             }
+            Event::Submitted { job, place, .. } => state.cell = format!("job {job} was submitted to {place}"),
+            Event::JobState { .. } => state.cell = job_state(&record.event),
             Event::CellStarted {
                 number, of, heading, ..
             } => {

@@ -41,15 +41,26 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
     } else {
         notebook(arguments, &input, environment, &parameters)?
     };
+    let place = arguments
+        .elsewhere
+        .place(environment, &secrets, arguments.cwd.is_none())?;
     if let Some(folder) = &arguments.cwd {
-        if !folder.is_dir() {
+        if !arguments.elsewhere.is_far() && !folder.is_dir() {
             return Err(Error::new(ErrorKind::Yours, "the kernel's working folder does not exist").at(folder));
         }
-        prepared
-            .request
-            .steps
-            .iter_mut()
-            .for_each(|step| step.folder = environment.current.join(folder));
+        prepared.request.steps.iter_mut().for_each(|step| {
+            step.folder = if arguments.elsewhere.is_far() {
+                folder.clone()
+            } else {
+                environment.current.join(folder)
+            };
+        });
+    }
+    if arguments.elsewhere.on.is_some() && !arguments.elsewhere.is_far() {
+        // Jobs start in another folder, and find this one by its whole name only.
+        for step in &mut prepared.request.steps {
+            step.folder = environment.current.join(&step.folder);
+        }
     }
     prepared.request.options = Options {
         parameters,
@@ -63,6 +74,7 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         repeat: arguments.repeat_cells,
         prepare_only: arguments.prepare_only,
         report_mode: arguments.report_mode,
+        place,
     };
     Ok(prepared)
 }

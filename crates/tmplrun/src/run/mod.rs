@@ -23,6 +23,7 @@ use crate::json::{Json, Object};
 use crate::kernel::{Kernel, LeftProcess, StartOptions};
 use crate::mask::{Channel, Masker, Secret};
 use crate::parameters::{inject, merge, translator};
+use crate::place::{Finished, Place, Task};
 
 /// The variable that tells code in a kernel where to register values to mask.
 pub const MASK_VARIABLE: &str = "TMPLRUN_MASK";
@@ -86,6 +87,8 @@ pub struct Options {
     pub prepare_only: bool,
     /// Sources are hidden in the executed notebook.
     pub report_mode: bool,
+    /// Where notebooks run, if not in kernels of this process.
+    pub place: Option<Arc<dyn Place>>,
 }
 
 impl Default for Options {
@@ -102,6 +105,7 @@ impl Default for Options {
             repeat: 1,
             prepare_only: false,
             report_mode: false,
+            place: None,
         }
     }
 }
@@ -322,11 +326,18 @@ impl Running<'_> {
             parameters.set(&name, value.clone());
         }
         merge(&mut parameters, plan.parameters.clone());
-        let outcome = self
-            .carry_out(index, step, &mut plan, &parameters, &mut saver, start)
-            .await;
+        let outcome = match &self.options.place {
+            Some(place) if !self.options.prepare_only => {
+                self.hand_over(place.as_ref(), index, step, &mut plan, &parameters, &mut saver)
+                    .await
+            }
+            _ => self
+                .carry_out(index, step, &mut plan, &parameters, &mut saver, start)
+                .await
+                .map(|executed| (executed, None)),
+        };
         let (executed, error) = match outcome {
-            Ok(executed) => (executed, None),
+            Ok(outcome) => outcome,
             Err(error) => {
                 let status = match error.kind() {
                     ErrorKind::Interrupted => Status::Interrupted,
@@ -468,6 +479,73 @@ impl Running<'_> {
         }
         saved?;
         outcome
+    }
+
+    /// Lets another place run it; the executed notebook stays in `plan`.
+    async fn hand_over(
+        &mut self,
+        place: &dyn Place,
+        index: usize,
+        step: &StepRequest,
+        plan: &mut StepPlan,
+        parameters: &Object,
+        saver: &mut Saver,
+    ) -> Result<(Executed, Option<Box<Error>>)> {
+        // A secret's value travels apart from the parameters, and its reference there is another one.
+        let mut parameters = parameters.clone();
+        let mut secrets = Vec::new();
+        for secret in &self.options.secrets {
+            if parameters.get(&secret.name).and_then(Json::as_str).as_deref() == Some(&*secret.reference) {
+                parameters.remove(&secret.name);
+                secrets.push(secret);
+            }
+        }
+        let task = Task {
+            run: self.run,
+            step: index,
+            name: &step.name,
+            notebook: &plan.notebook,
+            parameters: &parameters,
+            secrets,
+            folder: &step.folder,
+            options: self.options,
+        };
+        let finished = place.run(&task, self.sink, self.cancel).await;
+        let notebook = &mut plan.notebook;
+        let Finished {
+            status,
+            failure,
+            cells,
+            results,
+            notebook: executed,
+            error,
+            left,
+        } = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                execute::prepare(notebook);
+                saver.save(notebook, self.masker)?;
+                return Err(error);
+            }
+        };
+        match executed {
+            Some(executed) => *notebook = executed,
+            None => execute::prepare(notebook),
+        }
+        // It has its paths there; people look for those that they gave.
+        let entry = notebook.metadata_mut().object_mut("papermill");
+        let output = step.output.as_ref().map(|path| path.display().to_string());
+        entry.set("input_path", step.path.display().to_string().as_str());
+        entry.set("output_path", output.unwrap_or_default().as_str());
+        saver.save(notebook, self.masker)?;
+        self.left.extend(left);
+        let executed = Executed {
+            status,
+            failure,
+            cells,
+            results,
+        };
+        Ok((executed, error))
     }
 
     async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Kernel> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::events::Status;
@@ -66,7 +66,7 @@ pub struct StepResult {
 }
 
 /// One cell that ran.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
     /// The cell's place in the notebook that was run, from 0.
     pub index: usize,
@@ -79,7 +79,7 @@ pub struct CellResult {
 }
 
 /// The cell that ended a notebook.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellFailure {
     /// The cell's place in the notebook that was run, from 0.
     pub index: usize,

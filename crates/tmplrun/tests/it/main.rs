@@ -13,3 +13,4 @@ mod lab;
 mod masking;
 mod parameters;
 mod secrets;
+mod slurm;
