@@ -65,6 +65,8 @@ pub struct Task<'a> {
     pub folder: &'a Path,
     /// How to run it.
     pub options: &'a Options,
+    /// Where a private folder may be made here.
+    pub temporary: &'a Path,
 }
 
 /// How a notebook ended elsewhere.
@@ -78,7 +80,7 @@ pub struct Finished {
     pub cells: Vec<CellResult>,
     /// What it handed on.
     pub results: Object,
-    /// The notebook as it was saved last; none if nothing came back.
+    /// The notebook as far as it came; none if nothing came back.
     pub notebook: Option<Notebook>,
     /// Why it could not be carried through, if that was no cell's doing.
     pub error: Option<Box<Error>>,

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{Finished, Task};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Status;
+use crate::execute;
 use crate::json::{self, Json, Object, Style};
 use crate::kernel::LeftProcess;
 use crate::notebook::Notebook;
@@ -21,6 +22,8 @@ use crate::run::{CellFailure, CellResult};
 pub(super) const INPUT: &str = "input.ipynb";
 pub(super) const OUTPUT: &str = "output.ipynb";
 pub(super) const EVENTS: &str = "events.jsonl";
+/// What is put together to a notebook if the program did not come to write one.
+pub(super) const JOURNAL: &str = ".output.ipynb.journal";
 pub(super) const RESULT: &str = "result.json";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const SECRETS: &str = "secrets";
@@ -83,6 +86,9 @@ impl Parcel {
         say(&["--start-timeout", &options.start_timeout.as_secs().to_string()]);
         if let Some(limit) = options.cell_timeout {
             say(&["--execution-timeout", &limit.as_secs().to_string()]);
+        }
+        if let Some(limit) = options.notebook_timeout {
+            say(&["--timeout", &limit.as_secs().to_string()]);
         }
         say(&["--autosave-cell-every", &options.autosave.as_secs().to_string()]);
         say(&["--repeat-cells", &options.repeat.max(1).to_string()]);
@@ -199,16 +205,14 @@ impl Returned {
     }
 
     /// How it ended, as far as the program came; none if it left no result. `cells` are those that were heard of.
-    pub(super) fn finished(&self, cells: Vec<CellResult>, place: &Path) -> Finished {
+    /// A notebook that was not finished is put together in a folder below `temporary`.
+    pub(super) fn finished(&self, cells: Vec<CellResult>, temporary: &Path) -> Finished {
         let mut finished = Finished {
             status: Status::Failed,
             failure: None,
             cells,
             results: Object::new(),
-            notebook: self
-                .files
-                .get(OUTPUT)
-                .and_then(|bytes| Notebook::read(bytes, place).ok()),
+            notebook: self.notebook(temporary),
             error: None,
             left: Vec::new(),
         };
@@ -243,6 +247,25 @@ impl Returned {
         finished
     }
 
+    fn notebook(&self, temporary: &Path) -> Option<Notebook> {
+        let path = Path::new(OUTPUT);
+        let saved = || Notebook::read(self.files.get(OUTPUT)?, path).ok();
+        let Some(journal) = self.files.get(JOURNAL) else {
+            return saved();
+        };
+        let recovered = || -> Option<Notebook> {
+            let folder = tempfile::Builder::new()
+                .prefix("tmplrun-")
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+                .tempdir_in(temporary)
+                .ok()?;
+            fs_err::write(folder.path().join(JOURNAL), journal).ok()?;
+            Some(execute::recover(&folder.path().join(OUTPUT)).ok()??.notebook)
+        };
+        // The journal knows more than what was saved last, if it can be read.
+        recovered().or_else(saved)
+    }
+
     /// Whether the program left a result.
     pub(super) fn has_result(&self) -> bool {
         serde_json::from_str::<Answer>(&self.text(RESULT)).is_ok()
@@ -271,6 +294,7 @@ mod tests {
             jupyter_paths: Vec::new(),
             python: None,
             temporary: folder.to_path_buf(),
+            kept: folder.to_path_buf(),
             current: folder.to_path_buf(),
         }
     }
@@ -285,6 +309,7 @@ mod tests {
             secrets,
             folder: Path::new("/w"),
             options: &Options::default(),
+            temporary: Path::new("/t"),
         };
         Parcel::pack(&task, Some("/w"))
     }

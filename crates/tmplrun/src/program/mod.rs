@@ -2,6 +2,7 @@
 
 mod arguments;
 mod elsewhere;
+mod kernels;
 mod listing;
 mod progress;
 mod request;
@@ -61,6 +62,16 @@ pub(crate) fn main() -> ExitCode {
 
 async fn go(arguments: &Arguments) -> Result<u8> {
     let environment = surroundings::gather()?;
+    if arguments.list_kernels {
+        kernels::list(&environment, arguments.json)?;
+        return Ok(0);
+    }
+    if let Some(which) = &arguments.end_kernel {
+        return kernels::end(&environment, which).await;
+    }
+    if arguments.recover {
+        return kernels::recover(arguments.input.as_deref().unwrap_or(Path::new("")));
+    }
     let prepared = request::prepare(arguments, &environment)?;
     if arguments.help_notebook {
         listing::parameters(&tmplrun::plan(&prepared.request, &environment)?);
@@ -74,6 +85,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         )?;
         return Ok(0);
     }
+    prepared.notes.iter().for_each(|note| show::warning(note));
     let mut sinks = sinks(arguments, &prepared)?;
     let jobs = Left::default();
     sinks.0.push(Box::new(jobs.clone()));
@@ -83,7 +95,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
     let finished = tokio::select! {
         finished = run => finished,
         () = stop.now() => {
-            show::note("stopped at once; the running notebook was not saved again");
+            show::note("stopped at once; --recover or --resume puts together what was not saved");
             jobs.say();
             return Ok(stop.exit_code());
         }
@@ -92,7 +104,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
     let result = finished?;
     finish(arguments, &prepared, &result)?;
     Ok(match result.status {
-        Status::Completed | Status::Skipped => 0,
+        Status::Completed | Status::Skipped | Status::DoneBefore => 0,
         Status::Interrupted => stop.exit_code(),
         Status::KernelDied => KERNEL_DIED,
         _ => match result.steps.iter().find_map(|step| step.error.as_ref()) {

@@ -8,9 +8,10 @@ use tmplrun::flow::{FILE_NAME, FlowFile, Selection};
 use tmplrun::json::Object;
 use tmplrun::mask::Secret;
 use tmplrun::parameters::RawParameters;
+use tmplrun::run::{KeepKernel, Record, recover};
 use tmplrun::{Environment, Error, ErrorKind, Options, Request, Result};
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Keep};
 
 /// What the program is about to do.
 pub(crate) struct Prepared {
@@ -19,6 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) folder: Option<PathBuf>,
     /// The executed notebook goes to standard output.
     pub(crate) to_stdout: bool,
+    /// What to know about a run that is gone on with.
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Result<Prepared> {
@@ -56,7 +59,14 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
             };
         });
     }
-    if arguments.elsewhere.on.is_some() && !arguments.elsewhere.is_far() {
+    if place.is_some() && arguments.keep_kernel.is_some() {
+        return Err(Error::new(
+            ErrorKind::Yours,
+            "--keep-kernel is for kernels of this machine, and --on runs them elsewhere",
+        )
+        .help("a job's kernel ends with its job; leave --keep-kernel out"));
+    }
+    if place.is_some() && !arguments.elsewhere.is_far() {
         // Jobs start in another folder, and find this one by its whole name only.
         for step in &mut prepared.request.steps {
             step.folder = environment.current.join(&step.folder);
@@ -69,6 +79,18 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         strict: arguments.strict,
         start_timeout: Duration::from_secs(arguments.start_timeout),
         cell_timeout: arguments.execution_timeout.map(Duration::from_secs),
+        notebook_timeout: arguments.timeout.map(Duration::from_secs),
+        jobs: match (arguments.jobs, &place) {
+            (Some(jobs), _) => jobs as usize,
+            // How many of them run at once is for the cluster to say.
+            (None, Some(_)) => usize::MAX,
+            (None, None) => processors(),
+        },
+        keep_kernel: match arguments.keep_kernel {
+            None => KeepKernel::Never,
+            Some(Keep::Failure) => KeepKernel::OnFailure,
+            Some(Keep::Always) => KeepKernel::Always,
+        },
         autosave: Duration::from_secs(arguments.autosave_cell_every),
         allow_errors: arguments.allow_errors,
         repeat: arguments.repeat_cells,
@@ -76,7 +98,44 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         report_mode: arguments.report_mode,
         place,
     };
+    if arguments.resume {
+        resume(arguments, &mut prepared)?;
+    }
     Ok(prepared)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Makes the request go on with the run that wrote its output.
+fn resume(arguments: &Arguments, prepared: &mut Prepared) -> Result<()> {
+    let request = &mut prepared.request;
+    let output = match &request.folder {
+        Some(folder) => Some(folder.clone()),
+        None => request.steps.first().and_then(|step| step.output.clone()),
+    };
+    let Some(output) = output else {
+        return Err(Error::new(
+            ErrorKind::Yours,
+            "--resume goes on with a run that wrote a file or a folder",
+        )
+        .help("name that file or folder as OUTPUT"));
+    };
+    if !arguments.dry_run {
+        recover(&output)?;
+    }
+    let record = match &request.folder {
+        Some(folder) => Some(Record::read(folder)?),
+        None => Record::of_output(&output, &request.name)?,
+    };
+    request.resumes = true;
+    if let Some(record) = record {
+        let chosen = arguments.from.is_some() || arguments.until.is_some() || !arguments.only.is_empty();
+        let notes = request.resume(&record, chosen, arguments.new_parameters)?;
+        prepared.notes.extend(notes.into_iter().map(|(_, note)| note));
+    }
+    Ok(())
 }
 
 fn pairs(flat: &[String]) -> Vec<(String, String)> {
@@ -111,9 +170,15 @@ fn flow(arguments: &Arguments, input: &Path, parameters: &Object) -> Result<Prep
             );
         }
         Some(output) => Some(PathBuf::from(template(output, parameters)?)),
+        None if arguments.resume => Some(PathBuf::from("out/latest")),
         None if arguments.dry_run => None,
         None => Some(dated_folder(name)?),
     };
+    // Where a link leads now, not where it may lead later.
+    let folder = folder.map(|folder| match arguments.resume {
+        true => folder.canonicalize().unwrap_or(folder),
+        false => folder,
+    });
     let request = Request::flow(name, flow, &selection, folder.as_deref())?;
     if let Some(folder) = &folder {
         refuse_own_folder(folder, &request)?;
@@ -122,6 +187,7 @@ fn flow(arguments: &Arguments, input: &Path, parameters: &Object) -> Result<Prep
         request,
         folder: folder.filter(|_| !arguments.dry_run),
         to_stdout: false,
+        notes: Vec::new(),
     })
 }
 
@@ -190,6 +256,10 @@ fn notebook(arguments: &Arguments, input: &Path, environment: &Environment, para
     let to_stdout = arguments.output.as_deref() == Some(Path::new("-"));
     let quiet = arguments.dry_run || arguments.help_notebook;
     let output = match &arguments.output {
+        // A dry run that goes on with an earlier one looks into what that wrote.
+        Some(output) if arguments.resume && arguments.dry_run && !to_stdout => {
+            Some(PathBuf::from(template(output, parameters)?))
+        }
         _ if quiet || to_stdout => None,
         Some(output) => Some(PathBuf::from(template(output, parameters)?)),
         None => {
@@ -211,6 +281,7 @@ fn notebook(arguments: &Arguments, input: &Path, environment: &Environment, para
         request,
         folder: None,
         to_stdout,
+        notes: Vec::new(),
     })
 }
 

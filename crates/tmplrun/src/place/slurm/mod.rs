@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::parcel::{EVENTS, LOG, OUTPUT, Parcel, RESULT, Returned};
+use super::parcel::{EVENTS, JOURNAL, LOG, OUTPUT, Parcel, RESULT, Returned};
 use super::shell::{Shell, quote};
 use super::telling::{End, Line, Telling};
 use super::{Finished, Place, Task};
@@ -349,7 +349,7 @@ impl Slurm {
         let quoted = quote(folder)?;
         // What isn't there is not asked for, since tar would fail.
         let line = format!(
-            "cd {quoted} && set -- && for name in {OUTPUT} {RESULT} {LOG}; do \
+            "cd {quoted} && set -- && for name in {OUTPUT} {JOURNAL} {RESULT} {LOG}; do \
              [ ! -s $name ] || set -- \"$@\" $name; done; [ $# -eq 0 ] || exec tar -cf - \"$@\""
         );
         let archive = self
@@ -368,8 +368,8 @@ impl Slurm {
     }
 
     /// From what was heard and fetched to how it ended.
-    fn judge(&self, job: &Job<'_>, heard: &Heard, back: &Returned, telling: Telling<'_>, place: &Path) -> Finished {
-        let mut finished = back.finished(telling.cells, place);
+    fn judge(&self, job: &Job<'_>, heard: &Heard, back: &Returned, telling: Telling<'_>, temporary: &Path) -> Finished {
+        let mut finished = back.finished(telling.cells, temporary);
         let seen = heard.seen.as_ref();
         let fate = seen.and_then(|seen| fate(job.id, seen, &self.settings));
         if heard.stopped && (!back.has_result() || finished.status == Status::Interrupted) {
@@ -493,7 +493,6 @@ impl Place for Slurm {
                 return Ok(lost(telling, error.help(help)));
             }
         };
-        let place = Path::new(OUTPUT);
         // Whether Slurm had a hand in it is asked only where it may have had one.
         let by_itself = heard
             .end
@@ -504,7 +503,7 @@ impl Place for Slurm {
         }
         self.watch.remove(id).await;
         self.remove(&folder).await;
-        Ok(self.judge(&job, &heard, &back, telling, place))
+        Ok(self.judge(&job, &heard, &back, telling, task.temporary))
     }
 }
 
@@ -545,12 +544,12 @@ fn fate(id: JobId, seen: &Seen, settings: &Settings) -> Option<(Status, Box<Erro
         JobPhase::Timeout | JobPhase::Deadline => (
             Status::TimedOut,
             Error::configuration(format!("job {id} ran into its time limit{node}"))
-                .help("ask for more with --slurm time=TIME; the notebook is as it was saved last"),
+                .help("ask for more with --slurm time=TIME; what had run is in the notebook"),
         ),
         JobPhase::NodeFailed | JobPhase::BootFailed => (
             Status::KernelDied,
             kernel(format!("the node of job {id} failed{node}"))
-                .help("the notebook is as it was saved last; run it again, or let Slurm do so with --slurm requeue"),
+                .help("what had run is in the notebook; run it again, or let Slurm do so with --slurm requeue"),
         ),
         JobPhase::OutOfMemory => {
             let had = settings
@@ -570,7 +569,7 @@ fn fate(id: JobId, seen: &Seen, settings: &Settings) -> Option<(Status, Box<Erro
         ),
         JobPhase::Cancelled => (
             Status::KernelDied,
-            kernel(format!("somebody cancelled job {id}")).help("the notebook is as it was saved last"),
+            kernel(format!("somebody cancelled job {id}")).help("what had run is in the notebook"),
         ),
         _ if state.has(&JobFlag::LaunchFailed) => (
             Status::Failed,
