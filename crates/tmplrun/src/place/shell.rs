@@ -73,19 +73,19 @@ impl Shell {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
         command
     }
 
-    /// Starts a command line; its three streams are pipes. It is killed when it is dropped.
+    /// Starts a command line that ends when its standard input does; its three streams are pipes. Killing it would leave
+    /// what it has started, here or behind the prefix.
     pub(super) fn start(&self, line: &str) -> std::io::Result<Child> {
         self.command(line).spawn()
     }
 
     /// Runs a command line to its end.
     pub(super) async fn line(&self, line: &str, input: &[u8]) -> std::io::Result<Ran> {
-        let mut child = self.start(line)?;
+        let mut child = self.command(line).kill_on_drop(true).spawn()?;
         let pipe = child.stdin.take();
         let feed = async {
             if let Some(mut pipe) = pipe {

@@ -133,10 +133,10 @@ impl EventSink for Plain {
             Event::Submitted {
                 step, job, place: on, ..
             } => {
-                eprintln!("{}job {job} was submitted to {on}", place(*step, self.steps));
+                eprintln!("{}job {job} was submitted to {on}", place(*step, steps));
             }
             Event::JobState { step, .. } => {
-                eprintln!("{}{}", place(*step, self.steps), job_state(&record.event));
+                eprintln!("{}{}", place(*step, steps), job_state(&record.event));
             }
             Event::CellStarted {
                 step,
@@ -279,8 +279,16 @@ impl EventSink for Live {
                 begun.draw();
                 state.insert(*step, begun);
             }
-            Event::Submitted { job, place, .. } => state.cell = format!("job {job} was submitted to {place}"),
-            Event::JobState { .. } => state.cell = job_state(&record.event),
+            Event::Submitted { step, job, place, .. } => {
+                let Some(state) = state.get_mut(step) else { return };
+                state.cell = format!("job {job} was submitted to {place}");
+                state.draw();
+            }
+            Event::JobState { step, .. } => {
+                let Some(state) = state.get_mut(step) else { return };
+                state.cell = job_state(&record.event);
+                state.draw();
+            }
             Event::CellStarted {
                 step,
                 number,

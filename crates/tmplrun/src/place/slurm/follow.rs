@@ -95,7 +95,13 @@ impl<'a> Follower<'a> {
     pub(super) async fn end(&mut self) {
         if let Some((mut child, stdout, stderr)) = self.running.take() {
             drop((child.stdin.take(), stdout, stderr));
-            let _ = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
+            if tokio::time::timeout(Duration::from_secs(5), child.wait())
+                .await
+                .is_err()
+            {
+                // A connection that hangs.
+                let _ = child.kill().await;
+            }
         }
     }
 }

@@ -277,7 +277,9 @@ impl Slurm {
                             Line::Began => began = true,
                             Line::Plain => {}
                         }
-                        next = next.max(Instant::now() + pause);
+                        if !heard.stopped {
+                            next = next.max(Instant::now() + pause);
+                        }
                     }
                     Followed::Lost(said) => lost = Some(said),
                 },
@@ -291,7 +293,8 @@ impl Slurm {
                             }
                             if seen.is_finished() {
                                 let until = *last_lines.get_or_insert(Instant::now() + LAST_LINES);
-                                if lost.is_some() || Instant::now() >= until {
+                                let nothing_to_come = lost.is_some() || (heard.stopped && !began);
+                                if nothing_to_come || Instant::now() >= until {
                                     heard.seen = Some(seen);
                                     return Ok(heard);
                                 }
@@ -543,7 +546,7 @@ fn fate(id: JobId, seen: &Seen, settings: &Settings) -> Option<(Status, Box<Erro
     Some(match &state.phase {
         JobPhase::Timeout | JobPhase::Deadline => (
             Status::TimedOut,
-            Error::configuration(format!("job {id} ran into its time limit{node}"))
+            kernel(format!("job {id} ran into its time limit{node}"))
                 .help("ask for more with --slurm time=TIME; what had run is in the notebook"),
         ),
         JobPhase::NodeFailed | JobPhase::BootFailed => (

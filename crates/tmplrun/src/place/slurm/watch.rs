@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clusterbook_slurm::{Error, JobId, JobPhase, JobState, Slurm};
+use clusterbook_slurm::{Error, JobId, JobState, Slurm};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -27,13 +27,6 @@ impl Seen {
     /// Whether it has ended for good, or is forgotten, which happens some minutes after its end.
     pub(super) fn is_finished(&self) -> bool {
         self.state.as_ref().is_none_or(JobState::is_finished)
-    }
-
-    /// Whether it has not started.
-    pub(super) fn is_pending(&self) -> bool {
-        self.state
-            .as_ref()
-            .is_some_and(|state| state.phase == JobPhase::Pending)
     }
 }
 
