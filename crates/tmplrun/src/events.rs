@@ -12,7 +12,7 @@ use crate::run::CellFailure;
 pub const SCHEMA: u32 = 1;
 
 /// One event with its time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -24,7 +24,7 @@ pub struct Record {
 }
 
 /// Something that happened. Steps and cells count from 0.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -49,6 +49,32 @@ pub enum Event {
         cells: usize,
         /// Where the executed notebook goes.
         output: Option<String>,
+    },
+    /// A notebook was handed to another place, and waits or runs there.
+    Submitted {
+        /// Which step.
+        step: usize,
+        /// The place's kind, `slurm`.
+        place: String,
+        /// The command prefix that leads there, if one does.
+        prefix: Option<String>,
+        /// What it is called there: a job's number.
+        job: String,
+        /// The folder there with its notebook.
+        folder: String,
+    },
+    /// What the place says of it has changed.
+    JobState {
+        /// Which step.
+        step: usize,
+        /// What it is called there.
+        job: String,
+        /// Its state, in the place's words.
+        state: String,
+        /// Why it waits or ended, in the place's words.
+        reason: Option<String>,
+        /// Where it runs.
+        nodes: Option<String>,
     },
     /// A code cell begins.
     CellStarted {
@@ -131,7 +157,7 @@ pub enum Event {
 }
 
 /// Where a text came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.

@@ -25,6 +25,21 @@ pub struct KernelSpec {
     pub folder: PathBuf,
 }
 
+impl KernelSpec {
+    /// A kernel of another machine, of which only the name is known.
+    pub(crate) fn elsewhere(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            display_name: name.to_owned(),
+            language: String::new(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            interrupt_by_message: false,
+            folder: PathBuf::new(),
+        }
+    }
+}
+
 /// Every kernel below `data_paths`, the first path's winning where names repeat.
 #[must_use]
 pub fn installed(data_paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {

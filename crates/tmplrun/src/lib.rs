@@ -19,6 +19,7 @@ pub mod kernelspec;
 pub mod mask;
 pub mod notebook;
 pub mod parameters;
+pub mod place;
 pub mod report;
 pub mod run;
 

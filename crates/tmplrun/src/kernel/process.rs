@@ -38,7 +38,7 @@ pub(crate) struct Process {
 }
 
 /// A process that left the kernel's session.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LeftProcess {
     /// Its number.
     pub pid: i32,

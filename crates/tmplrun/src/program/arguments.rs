@@ -15,6 +15,8 @@ Examples:
   tmplrun n.ipynb out.ipynb --keep-kernel         leave the kernel of a failed notebook up, to look into it
   tmplrun n.ipynb out.ipynb --secret token=file:~/.token
                                                   pass a secret by reference, masked in everything written
+  tmplrun n.ipynb out.ipynb --on slurm --on-prefix \"ssh cluster\" --slurm time=1:00:00
+                                                  run it as a job of a cluster (docs/tmplrun/on-slurm.md)
   tmplrun n.ipynb - --no-progress-bar > out.ipynb  write to standard output
 
 A flow is run as the folder's flow.yaml says:
@@ -45,7 +47,7 @@ Exit codes:
   2    the command line, the input or the set-up is wrong (nearly always found before anything ran)
   70   a fault of this program
   130  interrupted (Ctrl-C: once to stop the running cell and save, twice to stop at once)
-  138  the kernel died, or did not start
+  138  the kernel died, or did not start; a job was lost with its node
   143  ended by SIGTERM or SIGHUP, in the same orderly way";
 
 /// When a kernel is left up.
@@ -239,6 +241,9 @@ pub(crate) struct Arguments {
     /// Prints the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) elsewhere: super::elsewhere::Elsewhere,
 
     /// Prints a completion script.
     #[arg(long, value_name = "SHELL")]

@@ -1,6 +1,7 @@
 //! The program.
 
 mod arguments;
+mod elsewhere;
 mod kernels;
 mod listing;
 mod progress;
@@ -19,6 +20,7 @@ use tmplrun::events::{Status, Tee};
 use tmplrun::{Error, ErrorKind, Result, RunResult, report};
 
 use arguments::Arguments;
+use elsewhere::Left;
 use request::Prepared;
 use signals::Stop;
 
@@ -84,7 +86,9 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         return Ok(0);
     }
     prepared.notes.iter().for_each(|note| show::warning(note));
-    let sinks = sinks(arguments, &prepared)?;
+    let mut sinks = sinks(arguments, &prepared)?;
+    let jobs = Left::default();
+    sinks.0.push(Box::new(jobs.clone()));
     let mut stop = Stop::listen()?;
     let cancel = stop.token();
     let run = Box::pin(tmplrun::run(&prepared.request, &environment, &sinks, &cancel));
@@ -92,6 +96,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         finished = run => finished,
         () = stop.now() => {
             show::note("stopped at once; --recover or --resume puts together what was not saved");
+            jobs.say();
             return Ok(stop.exit_code());
         }
     };

@@ -46,6 +46,26 @@ fn place(step: usize, steps: usize) -> String {
     }
 }
 
+/// A job's state in the place's words: `job 7 is PENDING (Resources)`.
+fn job_state(event: &Event) -> String {
+    let Event::JobState {
+        job,
+        state,
+        reason,
+        nodes,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    let reason = reason
+        .as_deref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    let nodes = nodes.as_deref().map(|nodes| format!(" on {nodes}")).unwrap_or_default();
+    format!("job {job} is {state}{reason}{nodes}")
+}
+
 /// Output comes in pieces; lines are shown whole, so that ours do not land in the middle of one.
 #[derive(Default)]
 struct Lines(String);
@@ -109,6 +129,14 @@ impl EventSink for Plain {
                 state.insert(*step, Default::default());
                 let title = title.as_deref().map(|title| format!("  {title}")).unwrap_or_default();
                 eprintln!("{}{name}{title}", place(*step, steps));
+            }
+            Event::Submitted {
+                step, job, place: on, ..
+            } => {
+                eprintln!("{}job {job} was submitted to {on}", place(*step, steps));
+            }
+            Event::JobState { step, .. } => {
+                eprintln!("{}{}", place(*step, steps), job_state(&record.event));
             }
             Event::CellStarted {
                 step,
@@ -250,6 +278,16 @@ impl EventSink for Live {
                 let begun = self.begin(format!("{}{name}", place(*step, steps)));
                 begun.draw();
                 state.insert(*step, begun);
+            }
+            Event::Submitted { step, job, place, .. } => {
+                let Some(state) = state.get_mut(step) else { return };
+                state.cell = format!("job {job} was submitted to {place}");
+                state.draw();
+            }
+            Event::JobState { step, .. } => {
+                let Some(state) = state.get_mut(step) else { return };
+                state.cell = job_state(&record.event);
+                state.draw();
             }
             Event::CellStarted {
                 step,

@@ -44,15 +44,33 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
     } else {
         notebook(arguments, &input, environment, &parameters)?
     };
+    let place = arguments
+        .elsewhere
+        .place(environment, &secrets, arguments.cwd.is_none())?;
     if let Some(folder) = &arguments.cwd {
-        if !folder.is_dir() {
+        if !arguments.elsewhere.is_far() && !folder.is_dir() {
             return Err(Error::new(ErrorKind::Yours, "the kernel's working folder does not exist").at(folder));
         }
-        prepared
-            .request
-            .steps
-            .iter_mut()
-            .for_each(|step| step.folder = environment.current.join(folder));
+        prepared.request.steps.iter_mut().for_each(|step| {
+            step.folder = if arguments.elsewhere.is_far() {
+                folder.clone()
+            } else {
+                environment.current.join(folder)
+            };
+        });
+    }
+    if place.is_some() && arguments.keep_kernel.is_some() {
+        return Err(Error::new(
+            ErrorKind::Yours,
+            "--keep-kernel is for kernels of this machine, and --on runs them elsewhere",
+        )
+        .help("a job's kernel ends with its job; leave --keep-kernel out"));
+    }
+    if place.is_some() && !arguments.elsewhere.is_far() {
+        // Jobs start in another folder, and find this one by its whole name only.
+        for step in &mut prepared.request.steps {
+            step.folder = environment.current.join(&step.folder);
+        }
     }
     prepared.request.options = Options {
         parameters,
@@ -62,7 +80,12 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         start_timeout: Duration::from_secs(arguments.start_timeout),
         cell_timeout: arguments.execution_timeout.map(Duration::from_secs),
         notebook_timeout: arguments.timeout.map(Duration::from_secs),
-        jobs: arguments.jobs.map_or_else(processors, |jobs| jobs as usize),
+        jobs: match (arguments.jobs, &place) {
+            (Some(jobs), _) => jobs as usize,
+            // How many of them run at once is for the cluster to say.
+            (None, Some(_)) => usize::MAX,
+            (None, None) => processors(),
+        },
         keep_kernel: match arguments.keep_kernel {
             None => KeepKernel::Never,
             Some(Keep::Failure) => KeepKernel::OnFailure,
@@ -73,6 +96,7 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         repeat: arguments.repeat_cells,
         prepare_only: arguments.prepare_only,
         report_mode: arguments.report_mode,
+        place,
     };
     if arguments.resume {
         resume(arguments, &mut prepared)?;

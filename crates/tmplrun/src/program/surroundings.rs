@@ -33,6 +33,21 @@ pub(crate) fn gather() -> Result<Environment> {
     Ok(environment)
 }
 
+/// This program, and those of other architectures that lie beside it as `tmplrun-ARCHITECTURE`; a static one of the same
+/// architecture comes before this one.
+pub(crate) fn programs() -> Vec<PathBuf> {
+    let Ok(own) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let mut programs: Vec<PathBuf> = ["x86_64", "aarch64", "riscv64", "ppc64le", "s390x"]
+        .iter()
+        .map(|architecture| own.with_file_name(format!("tmplrun-{architecture}")))
+        .filter(|path| path.is_file())
+        .collect();
+    programs.push(own);
+    programs
+}
+
 /// The folder for this login's run-time files, which the system made for its owner only, or one by the user's number.
 fn kept(environment: &Environment) -> PathBuf {
     match environment.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {

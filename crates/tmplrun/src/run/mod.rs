@@ -38,6 +38,7 @@ use crate::kernel::{Kept, Kernel, LeftProcess, StartOptions};
 use crate::mask::{Channel, Masker, Secret};
 use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
+use crate::place::{Finished, Place, Task};
 
 /// The variable that tells code in a kernel where to register values to mask.
 pub const MASK_VARIABLE: &str = "TMPLRUN_MASK";
@@ -128,6 +129,8 @@ pub struct Options {
     pub prepare_only: bool,
     /// Sources are hidden in the executed notebook.
     pub report_mode: bool,
+    /// Where notebooks run, if not in kernels of this process.
+    pub place: Option<Arc<dyn Place>>,
 }
 
 impl Default for Options {
@@ -147,6 +150,7 @@ impl Default for Options {
             repeat: 1,
             prepare_only: false,
             report_mode: false,
+            place: None,
         }
     }
 }
@@ -582,17 +586,25 @@ impl Running<'_> {
         );
         let mut parameters = Object::new();
         let mut kernel = None;
-        let outcome = match handed {
-            Ok(handed) => {
+        let outcome = match (handed, &self.options.place) {
+            (Err(error), _) => Err(error),
+            (Ok(handed), place) => {
                 merge(&mut parameters, handed);
                 merge(&mut parameters, plan.parameters.clone());
-                self.carry_out(index, step, &mut plan, &parameters, &mut saver, start, &mut kernel)
-                    .await
+                match place {
+                    Some(place) if !self.options.prepare_only => {
+                        self.hand_over(place.as_ref(), index, step, &mut plan, &parameters, &mut saver)
+                            .await
+                    }
+                    _ => self
+                        .carry_out(index, step, &mut plan, &parameters, &mut saver, start, &mut kernel)
+                        .await
+                        .map(|executed| (executed, None)),
+                }
             }
-            Err(error) => Err(error),
         };
         let (executed, error) = match outcome {
-            Ok(executed) => (executed, None),
+            Ok(outcome) => outcome,
             Err(error) => {
                 let status = match error.kind() {
                     ErrorKind::Interrupted => Status::Interrupted,
@@ -747,6 +759,74 @@ impl Running<'_> {
         drop(known);
         saved?;
         outcome
+    }
+
+    /// Lets another place run it; the executed notebook stays in `plan`.
+    async fn hand_over(
+        &self,
+        place: &dyn Place,
+        index: usize,
+        step: &StepRequest,
+        plan: &mut StepPlan,
+        parameters: &Object,
+        saver: &mut Saver,
+    ) -> Result<(Executed, Option<Box<Error>>)> {
+        // A secret's value travels apart from the parameters, and its reference there is another one.
+        let mut parameters = parameters.clone();
+        let mut secrets = Vec::new();
+        for secret in &self.options.secrets {
+            if parameters.get(&secret.name).and_then(Json::as_str).as_deref() == Some(&*secret.reference) {
+                parameters.remove(&secret.name);
+                secrets.push(secret);
+            }
+        }
+        let task = Task {
+            run: self.run,
+            step: index,
+            name: &step.name,
+            notebook: &plan.notebook,
+            parameters: &parameters,
+            secrets,
+            folder: &step.folder,
+            options: self.options,
+            temporary: &self.environment.temporary,
+        };
+        let finished = place.run(&task, self.sink, self.cancel).await;
+        let notebook = &mut plan.notebook;
+        let Finished {
+            status,
+            failure,
+            cells,
+            results,
+            notebook: executed,
+            error,
+            left,
+        } = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                execute::prepare(notebook);
+                saver.finish(notebook, self.masker)?;
+                return Err(error);
+            }
+        };
+        match executed {
+            Some(executed) => *notebook = executed,
+            None => execute::prepare(notebook),
+        }
+        // It has its paths there; people look for those that they gave.
+        let entry = notebook.metadata_mut().object_mut("papermill");
+        let output = step.output.as_ref().map(|path| path.display().to_string());
+        entry.set("input_path", step.path.display().to_string().as_str());
+        entry.set("output_path", output.unwrap_or_default().as_str());
+        saver.finish(notebook, self.masker)?;
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+        let executed = Executed {
+            status,
+            failure,
+            cells,
+            results,
+        };
+        Ok((executed, error))
     }
 
     /// Starts the kernel of one step. The only place that does.

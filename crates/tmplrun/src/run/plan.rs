@@ -113,7 +113,7 @@ pub fn plan(request: &Request, environment: &Environment) -> Result<Plan> {
                 planned.sources.push((name.into_owned(), source));
             }
         }
-        if !planned.parameters.is_empty() {
+        if !planned.parameters.is_empty() && options.place.is_none() {
             // Found out now, not after the notebooks before it have run.
             translator(&planned.kernel.name, &planned.language)?.cell(&planned.parameters, "")?;
         }
@@ -191,13 +191,17 @@ fn read_step(step: &StepRequest, options: &Options, environment: &Environment) -
             .at(&step.path)
             .help("choose one with --kernel"));
     };
-    let kernel = kernelspec::find(&name, &environment.jupyter_paths).map_err(|error| error.at(&step.path))?;
+    let kernel = match &options.place {
+        // Which kernels there are is for the place to know.
+        Some(_) => KernelSpec::elsewhere(&name),
+        None => kernelspec::find(&name, &environment.jupyter_paths).map_err(|error| error.at(&step.path))?,
+    };
     let language = match (&options.kernel, notebook.language()) {
         (None, Some(language)) => language.into_owned(),
         _ if kernel.language.is_empty() => notebook.language().unwrap_or_default().into_owned(),
         _ => kernel.language.clone(),
     };
-    if options.kernel.is_some() {
+    if options.kernel.is_some() && options.place.is_none() {
         let spec = notebook.metadata_mut().object_mut("kernelspec");
         spec.set("display_name", kernel.display_name.as_str());
         spec.set("language", Json::from(language.as_str()));

@@ -16,3 +16,4 @@ mod masking;
 mod parameters;
 mod resume;
 mod secrets;
+mod slurm;
