@@ -21,6 +21,7 @@ pub mod notebook;
 pub mod parameters;
 pub mod report;
 pub mod run;
+pub mod stores;
 
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};

@@ -19,6 +19,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Saver {
     path: Option<PathBuf>,
+    /// Saves only when it must.
+    reluctant: bool,
     last: Instant,
     cost: Duration,
 }
@@ -31,14 +33,22 @@ impl Saver {
         }
         Ok(Self {
             path: path.map(Path::to_path_buf),
+            reluctant: false,
             last: Instant::now(),
             cost: Duration::ZERO,
         })
     }
 
+    /// Leaves out the saves between cells.
+    #[must_use]
+    pub(crate) fn only_when_asked(mut self, reluctant: bool) -> Self {
+        self.reluctant = reluctant;
+        self
+    }
+
     /// Saves if enough time has passed.
     pub(crate) fn save_now_and_then(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
-        if self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
+        if !self.reluctant && self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
             self.save(notebook, masker)
         } else {
             Ok(())

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anstream::eprintln;
 use indicatif::{ProgressBar, ProgressStyle};
 use tmplrun::ansi::strip;
-use tmplrun::events::{Event, EventSink, Record, Status};
+use tmplrun::events::{Event, EventSink, Record, Status, Stream};
 use tmplrun::report::duration;
 
 use super::arguments::Arguments;
+use super::level::Level;
 use super::request::Prepared;
 use super::show;
 
@@ -19,13 +20,15 @@ const TAIL: usize = 60;
 pub(crate) fn choose(arguments: &Arguments, prepared: &Prepared) -> Box<dyn EventSink> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = arguments.log_output && !arguments.no_log_output;
+    let level = arguments.log_level;
     let steps = prepared.request.steps.len();
-    if !arguments.no_progress_bar && (terminal || arguments.progress_bar) {
+    if level.shows_progress() && !arguments.no_progress_bar && (terminal || arguments.progress_bar) {
         Box::new(Live::new(steps, log))
     } else {
         Box::new(Plain {
             steps,
             log,
+            level,
             state: Mutex::default(),
         })
     }
@@ -65,13 +68,33 @@ impl Lines {
 struct Plain {
     steps: usize,
     log: bool,
+    level: Level,
     state: Mutex<(String, Lines)>,
+}
+
+impl Plain {
+    /// Whether a line that tells of this is shown.
+    fn shows(&self, event: &Event) -> bool {
+        match event {
+            Event::Output { stream, .. } => match stream {
+                Stream::Stdout | Stream::Display => self.level.shows_progress(),
+                Stream::Stderr | Stream::Error => self.level.shows_warnings(),
+            },
+            Event::Warning { .. } => self.level.shows_warnings(),
+            // It also lets go of the last output's rest.
+            Event::CellStarted { .. } | Event::CellFinished { .. } => true,
+            _ => self.level.shows_progress(),
+        }
+    }
 }
 
 impl EventSink for Plain {
     fn take(&self, record: &Record) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (cell, lines) = &mut *state;
+        if !self.shows(&record.event) {
+            return;
+        }
         match &record.event {
             Event::NotebookStarted { step, name, title, .. } => {
                 let title = title.as_deref().map(|title| format!("  {title}")).unwrap_or_default();
@@ -90,7 +113,9 @@ impl EventSink for Plain {
                 if let Some(rest) = lines.rest() {
                     eprintln!("{rest}");
                 }
-                eprintln!("  {cell}  {} {}", show::status(*status), duration(*seconds));
+                if self.level.shows_progress() {
+                    eprintln!("  {cell}  {} {}", show::status(*status), duration(*seconds));
+                }
             }
             Event::Output { text, .. } if self.log => {
                 if let Some(whole) = lines.take(text) {

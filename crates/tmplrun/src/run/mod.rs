@@ -22,6 +22,7 @@ use crate::flow::{Flow, Selection};
 use crate::json::{Json, Object};
 use crate::kernel::{Kernel, LeftProcess, StartOptions};
 use crate::mask::{Channel, Masker, Secret};
+use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
 
 /// The variable that tells code in a kernel where to register values to mask.
@@ -51,6 +52,8 @@ pub struct StepRequest {
     pub content: Option<Vec<u8>>,
     /// Where the executed notebook goes; nowhere without one.
     pub output: Option<PathBuf>,
+    /// How the output is recorded and reported, where that is not its own path: it may be sent on from there.
+    pub output_name: Option<String>,
     /// The kernel's working folder.
     pub folder: PathBuf,
     /// Parameters of this step alone.
@@ -59,6 +62,34 @@ pub struct StepRequest {
     pub always: bool,
     /// Whether it is to run.
     pub wanted: bool,
+}
+
+impl StepRequest {
+    /// Reads the notebook.
+    ///
+    /// # Errors
+    /// When there is none that can be run.
+    pub fn read(&self) -> Result<Notebook> {
+        match &self.content {
+            Some(content) => Notebook::read(content, &self.path),
+            None => {
+                let bytes = fs_err::read(&self.path).map_err(|error| {
+                    Error::yours("the notebook cannot be read")
+                        .at(&self.path)
+                        .because(error)
+                })?;
+                Notebook::read(&bytes, &self.path)
+            }
+        }
+    }
+
+    /// The output as it is recorded and reported.
+    fn shown_output(&self) -> Option<PathBuf> {
+        self.output_name
+            .as_ref()
+            .map(PathBuf::from)
+            .or_else(|| self.output.clone())
+    }
 }
 
 /// How to run.
@@ -70,12 +101,16 @@ pub struct Options {
     pub secrets: Vec<Secret>,
     /// The kernel to use in place of the notebooks' own.
     pub kernel: Option<String>,
+    /// The language to write parameters in, and to find a kernel for where a notebook names none that is installed.
+    pub language: Option<String>,
     /// A parameter without a taker is an error.
     pub strict: bool,
     /// How long a kernel may take to answer for the first time.
     pub start_timeout: Duration,
     /// How long a cell may run.
     pub cell_timeout: Option<Duration>,
+    /// A notebook is saved while it runs, and not only at its end.
+    pub save_between_cells: bool,
     /// How often a notebook is saved while a cell runs; never if zero.
     pub autosave: Duration,
     /// Raising cells do not end a notebook.
@@ -94,9 +129,11 @@ impl Default for Options {
             parameters: Object::new(),
             secrets: Vec::new(),
             kernel: None,
+            language: None,
             strict: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
+            save_between_cells: true,
             autosave: Duration::from_secs(30),
             allow_errors: false,
             repeat: 1,
@@ -119,6 +156,7 @@ impl Request {
             path: path.to_path_buf(),
             content: None,
             output,
+            output_name: None,
             folder: folder.to_path_buf(),
             parameters: Object::new(),
             always: false,
@@ -147,6 +185,7 @@ impl Request {
                 path: step.path.clone(),
                 content: None,
                 output: output.filter(|_| wanted).map(|folder| folder.join(&step.name)),
+                output_name: None,
                 folder: step.path.parent().unwrap_or(Path::new(".")).to_path_buf(),
                 parameters: step.parameters.clone(),
                 always: step.always,
@@ -187,7 +226,8 @@ pub async fn run(
         if let (true, Some(output)) = (twice, &step.output) {
             return Err(Error::yours("two notebooks would be written to the same file").at(output));
         }
-        savers.push(Saver::new(step.output.as_deref().filter(|_| step.wanted))?);
+        let saver = Saver::new(step.output.as_deref().filter(|_| step.wanted))?;
+        savers.push(saver.only_when_asked(!request.options.save_between_cells));
     }
     let run = uuid::Uuid::new_v4().to_string();
     let folder = tempfile::Builder::new()
@@ -314,7 +354,7 @@ impl Running<'_> {
                 name: step.name.clone(),
                 title: title.clone(),
                 cells: execute::runnable(&plan.notebook).len(),
-                output: step.output.as_ref().map(|path| path.display().to_string()),
+                output: step.shown_output().map(|path| path.display().to_string()),
             },
         );
         let mut parameters = Object::new();
@@ -362,7 +402,7 @@ impl Running<'_> {
             name: step.name.clone(),
             title,
             input: step.path.clone(),
-            output: step.output.clone(),
+            output: step.shown_output(),
             status: executed.status,
             seconds: span.seconds(),
             parameters: shown.as_object().cloned().unwrap_or_default(),
@@ -396,8 +436,7 @@ impl Running<'_> {
         }
         let input = step.path.display().to_string();
         let output = step
-            .output
-            .as_ref()
+            .shown_output()
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         let mut entry = NotebookEntry {
@@ -435,7 +474,11 @@ impl Running<'_> {
         let mut execution = Execution {
             step: index,
             cell_timeout: self.options.cell_timeout,
-            autosave: self.options.autosave,
+            autosave: if self.options.save_between_cells {
+                self.options.autosave
+            } else {
+                Duration::ZERO
+            },
             allow_errors: self.options.allow_errors,
             repeat: self.options.repeat,
             masker: self.masker,
@@ -482,7 +525,7 @@ impl Running<'_> {
 }
 
 /// Tells viewers to fold the code away.
-fn hide_sources(notebook: &mut crate::notebook::Notebook) {
+fn hide_sources(notebook: &mut Notebook) {
     for index in 0..notebook.cell_count() {
         let code = notebook
             .cell(index)
