@@ -22,7 +22,10 @@ pub(super) enum Value<'a> {
     List(&'a [Json]),
     Map(&'a Object),
     /// A time; a local one does not say its zone, as Python's does not.
-    Moment { time: Zoned, zone: bool },
+    Moment {
+        time: Zoned,
+        zone: bool,
+    },
 }
 
 impl<'a> From<&'a Json> for Value<'a> {
@@ -44,7 +47,11 @@ impl<'a> From<&'a Json> for Value<'a> {
 impl<'a> Value<'a> {
     /// `value[key]`: a key of a mapping, or a place in a list or a text, from 0.
     pub(super) fn index(&self, key: &str) -> Option<Value<'a>> {
-        let place = || key.bytes().all(|byte| byte.is_ascii_digit()).then(|| key.parse::<usize>().ok())?;
+        let place = || {
+            key.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| key.parse::<usize>().ok())?
+        };
         match self {
             Self::List(items) => items.get(place()?).map(Value::from),
             Self::Map(object) => object.get(key).map(Value::from),
@@ -88,8 +95,13 @@ pub(super) fn text(value: &Value<'_>) -> String {
         Value::Text(text) => text.clone().into_owned(),
         Value::Moment { time, zone } => {
             let offset = if *zone { "%:z" } else { "" };
-            let fraction = if time.subsec_nanosecond() / 1000 == 0 { "" } else { ".%6f" };
-            time.strftime(&format!("%Y-%m-%d %H:%M:%S{fraction}{offset}")).to_string()
+            let fraction = if time.subsec_nanosecond() / 1000 == 0 {
+                ""
+            } else {
+                ".%6f"
+            };
+            time.strftime(&format!("%Y-%m-%d %H:%M:%S{fraction}{offset}"))
+                .to_string()
         }
         other => repr(other),
     }
@@ -127,7 +139,11 @@ fn plain_float(value: f64) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     let mut out = String::from(quote);
     for c in text.chars() {
         let code = c as u32;
@@ -168,8 +184,7 @@ pub(super) fn format(value: &Value<'_>, specification: &str) -> Result<String, S
     if let Value::Moment { time, zone } = value {
         return moment(time, *zone, specification);
     }
-    let spec = Spec::read(specification)
-        .ok_or_else(|| format!("`{specification}` is no format"))?;
+    let spec = Spec::read(specification).ok_or_else(|| format!("`{specification}` is no format"))?;
     let unfit = || format!("the format `{specification}` does not fit {}", value.kind());
     match value {
         Value::Text(text) => spec.of_text(text).ok_or_else(unfit),
@@ -232,7 +247,7 @@ impl Spec {
             spec.align = Some(align);
             at = 1;
         }
-        let mut take = |at: &mut usize, wanted: &str| {
+        let take = |at: &mut usize, wanted: &str| {
             let found = chars.get(*at).copied().filter(|c| wanted.contains(*c));
             *at += usize::from(found.is_some());
             found
@@ -241,11 +256,6 @@ impl Spec {
         spec.alternate = take(&mut at, "#").is_some();
         spec.zeros = take(&mut at, "0").is_some();
         spec.width = digits(&chars, &mut at)?.unwrap_or(0);
-        let mut take = |at: &mut usize, wanted: &str| {
-            let found = chars.get(*at).copied().filter(|c| wanted.contains(*c));
-            *at += usize::from(found.is_some());
-            found
-        };
         spec.grouping = take(&mut at, ",_");
         if take(&mut at, ".").is_some() {
             spec.precision = Some(digits(&chars, &mut at)??);

@@ -69,9 +69,9 @@ impl Declared {
 
 /// Words that begin a statement which is no assignment, although it may look like an annotated one.
 const NO_NAMES: &[&str] = &[
-    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except", "finally",
-    "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try",
-    "while", "with", "yield", "None", "True", "False",
+    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except",
+    "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise",
+    "return", "try", "while", "with", "yield", "None", "True", "False",
 ];
 
 /// The name at the start of a text, and what follows it.
@@ -156,7 +156,8 @@ fn top_level(text: &str, separator: char) -> Vec<&str> {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             c if c == separator && depth == 0 => {
-                let compares = c == '=' && (text[at + 1..].starts_with('=') || text[..at].ends_with(['=', '!', '<', '>', ':']));
+                let compares =
+                    c == '=' && (text[at + 1..].starts_with('=') || text[..at].ends_with(['=', '!', '<', '>', ':']));
                 if !compares {
                     parts.push(&text[start..at]);
                     start = at + 1;
@@ -323,7 +324,9 @@ fn uncommented<'a>(line: &'a str, language: &str) -> (&'a str, Option<&'a str>) 
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
             (None, '\'' | '"') => quote = Some(c),
-            (None, _) if line[at..].starts_with(mark) => return (line[..at].trim_end(), Some(line[at + mark.len()..].trim())),
+            (None, _) if line[at..].starts_with(mark) => {
+                return (line[..at].trim_end(), Some(line[at + mark.len()..].trim()));
+            }
             _ => {}
         }
     }

@@ -118,7 +118,11 @@ impl<'a> Template<'a> {
             Some("s") => value = Value::Text(format::text(&value).into()),
             Some("r") => value = Value::Text(format::repr(&value).into()),
             Some("a") => value = Value::Text(format::ascii(&format::repr(&value)).into()),
-            Some(other) => return Err(shown(format!("there is no conversion `!{other}`; there are !s, !r and !a"))),
+            Some(other) => {
+                return Err(shown(format!(
+                    "there is no conversion `!{other}`; there are !s, !r and !a"
+                )));
+            }
         }
         let format = self.fill(format, depth - 1)?;
         format::format(&value, &format).map_err(shown)
@@ -149,7 +153,8 @@ impl<'a> Template<'a> {
             } else {
                 return Err(self.unknown(reference));
             };
-            value = step.ok_or_else(|| self.wrong(format!("the path names `{reference}`, which `{name}` does not hold")))?;
+            value =
+                step.ok_or_else(|| self.wrong(format!("the path names `{reference}`, which `{name}` does not hold")))?;
             rest = after;
         }
         Ok(value)

@@ -222,7 +222,11 @@ const POWERSHELL: Translator = Translator {
     values: Values::Literals(Literals {
         null: Some("$Null"),
         truth: ("$True", "$False"),
-        not_finite: ["[double]::NaN", "[double]::PositiveInfinity", "[double]::NegativeInfinity"],
+        not_finite: [
+            "[double]::NaN",
+            "[double]::PositiveInfinity",
+            "[double]::NegativeInfinity",
+        ],
         long: false,
         text: |text| quoted(text, "`\""),
         list: ("@(", ", ", ")"),
@@ -261,9 +265,7 @@ const RUST: Translator = Translator {
     values: Values::Rust,
 };
 
-const TABLE: &[Translator] = &[
-    PYTHON, R, SCALA, JULIA, MATLAB, CSHARP, FSHARP, POWERSHELL, BASH, RUST,
-];
+const TABLE: &[Translator] = &[PYTHON, R, SCALA, JULIA, MATLAB, CSHARP, FSHARP, POWERSHELL, BASH, RUST];
 
 /// The translator for a kernel.
 ///
@@ -280,7 +282,11 @@ pub fn translator(kernel: &str, language: &str) -> Result<&'static Translator> {
                 .find(|entry| entry.languages.contains(&known_language.as_str()))
         })
         .ok_or_else(|| {
-            let known: Vec<&str> = TABLE.iter().filter_map(|entry| entry.languages.first()).copied().collect();
+            let known: Vec<&str> = TABLE
+                .iter()
+                .filter_map(|entry| entry.languages.first())
+                .copied()
+                .collect();
             Error::yours(format!(
                 "parameters cannot be written in `{language}` (kernel `{kernel}`)"
             ))
@@ -495,7 +501,12 @@ fn rust_float(value: f64) -> String {
     if value.is_nan() {
         "f64::NAN".to_owned()
     } else if value.is_infinite() {
-        if value > 0.0 { "f64::INFINITY" } else { "f64::NEG_INFINITY" }.to_owned()
+        if value > 0.0 {
+            "f64::INFINITY"
+        } else {
+            "f64::NEG_INFINITY"
+        }
+        .to_owned()
     } else {
         format!("{value:?}")
     }
@@ -524,7 +535,11 @@ fn rust_type(value: &Json) -> Result<String, Unwritable> {
 /// Lists of numbers that stand beside each other hold whole numbers, or none of them does.
 fn rust_number(items: &[Json]) -> &'static str {
     let float = |item: &Json| matches!(item, Json::Number(text) if matches!(number(text), Number::Float(_)));
-    if items.iter().any(float) { "floats" } else { "whole numbers" }
+    if items.iter().any(float) {
+        "floats"
+    } else {
+        "whole numbers"
+    }
 }
 
 /// Values of one type; numbers become floats if one of them is, and as wide as the widest.

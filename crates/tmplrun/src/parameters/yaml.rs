@@ -211,7 +211,11 @@ impl<'a> Reader<'a> {
             Some(Some("null")) => Ok(Json::Null),
             Some(Some("bool")) => number(truth(&text.to_lowercase()).map(Ok)),
             Some(Some("int")) => number(whole(text)),
-            Some(Some("float")) => number(fraction(text).or_else(|| text.parse().ok()).map(|value| Ok(value.into()))),
+            Some(Some("float")) => number(
+                fraction(text)
+                    .or_else(|| text.parse().ok())
+                    .map(|value| Ok(value.into())),
+            ),
             Some(_) => Err(self.unknown_tag(tag)),
         }
     }
@@ -351,7 +355,9 @@ fn fraction(text: &str) -> Option<f64> {
     if let Some(parts) = sixties(before) {
         let decimals = all(after, u8::is_ascii_digit).then(|| after.replace('_', ""))?;
         let seconds: f64 = format!("{}.{decimals}", parts.last()?).parse().ok()?;
-        let above = parts[..parts.len() - 1].iter().fold(0.0, |total, part| total * 60.0 + *part as f64);
+        let above = parts[..parts.len() - 1]
+            .iter()
+            .fold(0.0, |total, part| total * 60.0 + *part as f64);
         return Some(sign * (above * 60.0 + seconds));
     }
     let (decimals, exponent) = match after.find(['e', 'E']) {

@@ -175,11 +175,19 @@ pub(crate) struct Arguments {
     pub(crate) execution_timeout: Option<u64>,
 
     /// Saves the notebook after every cell [default].
-    #[arg(long, alias = "request_save_on_cell_execute", overrides_with = "no_request_save_on_cell_execute")]
+    #[arg(
+        long,
+        alias = "request_save_on_cell_execute",
+        overrides_with = "no_request_save_on_cell_execute"
+    )]
     pub(crate) request_save_on_cell_execute: bool,
 
     /// Saves it only at the end.
-    #[arg(long, alias = "no_request_save_on_cell_execute", overrides_with = "request_save_on_cell_execute")]
+    #[arg(
+        long,
+        alias = "no_request_save_on_cell_execute",
+        overrides_with = "request_save_on_cell_execute"
+    )]
     pub(crate) no_request_save_on_cell_execute: bool,
 
     /// How often the notebook is saved while a cell runs, in seconds; 0 for never.
@@ -210,7 +218,13 @@ pub(crate) struct Arguments {
 
     /// The least important lines to show: with WARNING no progress, with ERROR no warnings; a notebook's standard output
     /// counts as INFO and its standard error as WARNING.
-    #[arg(long, alias = "log_level", value_name = "LEVEL", ignore_case = true, default_value = "INFO")]
+    #[arg(
+        long,
+        alias = "log_level",
+        value_name = "LEVEL",
+        ignore_case = true,
+        default_value = "INFO"
+    )]
     pub(crate) log_level: Level,
 
     /// Writes what the notebook puts on standard output to a file, masked.

@@ -68,7 +68,11 @@ pub(crate) fn parameters(request: &Request, usage: &str) -> Result<bool> {
     let mut all_found = true;
     for step in &request.steps {
         let notebook = step.read()?;
-        let kernel = request.options.kernel.clone().or(notebook.kernel_name().map(Into::into));
+        let kernel = request
+            .options
+            .kernel
+            .clone()
+            .or(notebook.kernel_name().map(Into::into));
         let language = request.options.language.clone().or(notebook.language().map(Into::into));
         let (kernel, language) = (kernel.unwrap_or_default(), language.unwrap_or_default());
         let known = translator(&kernel, &language).map(|known| known.language());

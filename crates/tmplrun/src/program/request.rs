@@ -193,9 +193,11 @@ fn flow(reader: &Reader<'_>, input: &Path, parameters: &Object) -> Result<Prepar
             );
         }
         Some(Place::Remote(remote)) => {
-            return Err(Error::new(ErrorKind::Yours, "a flow's output is a folder on this machine")
-                .at(Path::new(remote.shown()))
-                .help("copy the folder when the flow has run, or run the notebooks one by one"));
+            return Err(
+                Error::new(ErrorKind::Yours, "a flow's output is a folder on this machine")
+                    .at(Path::new(remote.shown()))
+                    .help("copy the folder when the flow has run, or run the notebooks one by one"),
+            );
         }
         Some(Place::Local(folder)) => Some(folder),
         None if arguments.dry_run => None,

@@ -187,9 +187,18 @@ fn choose_kernel(
         Ok(found) => Ok(found),
         // Nothing will run, so the names are enough.
         Err(_) if options.prepare_only => {
-            let name = options.kernel.clone().or(notebook.kernel_name().map(|name| name.into_owned()));
-            let language = options.language.clone().or(notebook.language().map(|name| name.into_owned()));
-            Ok((KernelSpec::only_named(&name.unwrap_or_default(), &language.unwrap_or_default()), false))
+            let name = options
+                .kernel
+                .clone()
+                .or(notebook.kernel_name().map(|name| name.into_owned()));
+            let language = options
+                .language
+                .clone()
+                .or(notebook.language().map(|name| name.into_owned()));
+            Ok((
+                KernelSpec::only_named(&name.unwrap_or_default(), &language.unwrap_or_default()),
+                false,
+            ))
         }
         Err(error) => Err(error.at(&step.path)),
     }

@@ -82,7 +82,11 @@ impl Place {
         let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
             return Ok(Self::Local(PathBuf::from(text)));
         };
-        let whole = |help: &str| Error::yours("this address is not complete").at(Path::new(&shown(text))).help(help.to_owned());
+        let whole = |help: &str| {
+            Error::yours("this address is not complete")
+                .at(Path::new(&shown(text)))
+                .help(help.to_owned())
+        };
         let kind = match scheme.to_ascii_lowercase().as_str() {
             "file" => {
                 let path = rest.strip_prefix("localhost").unwrap_or(rest);
@@ -96,19 +100,29 @@ impl Place {
                 let (bucket, key) = two(rest).ok_or_else(|| whole("write gs://BUCKET/KEY"))?;
                 Kind::Google { bucket, key }
             }
-            "abs" => azure_blob(rest)
-                .ok_or_else(|| whole("write abs://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB, with ?SIGNATURE if you have one"))?,
-            "adl" if rest.split('/').next().is_some_and(|host| host.ends_with(".azuredatalakestore.net")) => {
+            "abs" => azure_blob(rest).ok_or_else(|| {
+                whole("write abs://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB, with ?SIGNATURE if you have one")
+            })?,
+            "adl"
+                if rest
+                    .split('/')
+                    .next()
+                    .is_some_and(|host| host.ends_with(".azuredatalakestore.net")) =>
+            {
                 return Err(Error::yours("Azure Data Lake Storage Gen1 was shut down in 2024")
                     .at(Path::new(&shown(text)))
                     .help("its successor is written abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"));
             }
-            "az" | "adl" | "abfs" | "abfss" => azure_file(rest)
-                .ok_or_else(|| whole("write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"))?,
+            "az" | "adl" | "abfs" | "abfss" => {
+                azure_file(rest).ok_or_else(|| whole("write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"))?
+            }
             "http" | "https" => match rest.strip_prefix("github.com/") {
-                Some(page) => github_page(page)
-                    .ok_or_else(|| whole("write https://github.com/OWNER/REPOSITORY/blob/REF/PATH"))?,
-                None if rest.starts_with(['/', '?']) || rest.is_empty() => return Err(whole("write https://HOST/PATH")),
+                Some(page) => {
+                    github_page(page).ok_or_else(|| whole("write https://github.com/OWNER/REPOSITORY/blob/REF/PATH"))?
+                }
+                None if rest.starts_with(['/', '?']) || rest.is_empty() => {
+                    return Err(whole("write https://HOST/PATH"));
+                }
                 None => Kind::Http { url: text.to_owned() },
             },
             "github" => github(rest).ok_or_else(|| whole("write github://OWNER:REPOSITORY@REF/PATH"))?,
@@ -117,9 +131,11 @@ impl Place {
                     "hdfs" => "copy it with `hdfs dfs -get` and `-put`, or give the address that WebHDFS has over HTTP",
                     _ => FORMS,
                 };
-                return Err(Error::yours(format!("`{other}://` is no kind of address that is known here"))
-                    .at(Path::new(&shown(text)))
-                    .help(help));
+                return Err(
+                    Error::yours(format!("`{other}://` is no kind of address that is known here"))
+                        .at(Path::new(&shown(text)))
+                        .help(help),
+                );
             }
         };
         Ok(Self::Remote(Remote {

@@ -182,7 +182,10 @@ impl Network {
             .user_agent(concat!("tmplrun/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .read_timeout(READ);
-        let except = self.variables.any(&["no_proxy", "NO_PROXY"]).and_then(NoProxy::from_string);
+        let except = self
+            .variables
+            .any(&["no_proxy", "NO_PROXY"])
+            .and_then(NoProxy::from_string);
         let proxies: [(&[&str], fn(&str) -> reqwest::Result<Proxy>); 3] = [
             (&["http_proxy", "HTTP_PROXY"], |url| Proxy::http(url)),
             (&["https_proxy", "HTTPS_PROXY"], |url| Proxy::https(url)),
@@ -273,13 +276,18 @@ impl Network {
                     builder = builder.with_token(token);
                 }
             } else if variables.any(&elsewhere).is_none()
-                && variables.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+                && variables
+                    .get("AWS_EC2_METADATA_DISABLED")
+                    .is_some_and(|value| value.eq_ignore_ascii_case("true"))
             {
                 return Err(Error::configuration("there are no credentials for S3")
                     .at(Path::new(place.shown()))
                     .help(S3_HELP));
             }
-            if let Some(region) = profile.get("region").filter(|_| variables.any(&["AWS_REGION", "AWS_DEFAULT_REGION"]).is_none()) {
+            if let Some(region) = profile
+                .get("region")
+                .filter(|_| variables.any(&["AWS_REGION", "AWS_DEFAULT_REGION"]).is_none())
+            {
                 builder = builder.with_region(region);
             }
             endpoint = endpoint.or_else(|| profile.get("endpoint_url").map(str::to_owned));
@@ -300,7 +308,11 @@ impl Network {
             }
         }
         if let Some(base) = variables.get("STORAGE_EMULATOR_HOST") {
-            let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+            let base = if base.contains("://") {
+                base.to_owned()
+            } else {
+                format!("http://{base}")
+            };
             builder = builder
                 .with_config(GoogleConfigKey::BaseUrl, base)
                 .with_skip_signature(true)
@@ -311,7 +323,12 @@ impl Network {
             None => variables.home(".config/gcloud"),
         };
         let usual = usual.map(|folder| folder.join("application_default_credentials.json"));
-        let named = ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY"];
+        let named = [
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_SERVICE_ACCOUNT",
+            "GOOGLE_SERVICE_ACCOUNT_PATH",
+            "GOOGLE_SERVICE_ACCOUNT_KEY",
+        ];
         match usual.filter(|path| variables.any(&named).is_none() && path.is_file()) {
             Some(path) => builder.with_application_credentials(path.display().to_string()),
             None => builder,
@@ -341,7 +358,12 @@ impl Profile {
     /// Keys of the credentials' file win.
     fn find(variables: &Variables) -> Self {
         let name = variables.get("AWS_PROFILE").unwrap_or("default");
-        let file = |variable: &str, usual: &str| variables.get(variable).map(PathBuf::from).or_else(|| variables.home(usual));
+        let file = |variable: &str, usual: &str| {
+            variables
+                .get(variable)
+                .map(PathBuf::from)
+                .or_else(|| variables.home(usual))
+        };
         let mut found = Vec::new();
         let sources = [
             (file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"), name.to_owned()),
@@ -350,12 +372,16 @@ impl Profile {
         ];
         for (path, section) in sources {
             // A file that is not there holds nothing.
-            let text = path.and_then(|path| fs_err::read_to_string(path).ok()).unwrap_or_default();
+            let text = path
+                .and_then(|path| fs_err::read_to_string(path).ok())
+                .unwrap_or_default();
             let mut inside = false;
             for line in text.lines().map(str::trim) {
                 if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
                     inside = title.trim() == section;
-                } else if let Some((key, value)) = line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';'])) {
+                } else if let Some((key, value)) =
+                    line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';']))
+                {
                     found.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
                 }
             }
@@ -364,7 +390,10 @@ impl Profile {
     }
 
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -402,7 +431,11 @@ async fn answer(request: RequestBuilder, place: &Remote, done: &str, help: &str)
         return Ok(bytes.to_vec());
     }
     let error = Error::configuration(format!("this cannot be {done}: the server answers {status}")).at(at);
-    let text: String = String::from_utf8_lossy(&bytes).trim().chars().take(EXPLANATION).collect();
+    let text: String = String::from_utf8_lossy(&bytes)
+        .trim()
+        .chars()
+        .take(EXPLANATION)
+        .collect();
     let error = if text.is_empty() { error } else { error.because(text) };
     Err(match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.help(help),

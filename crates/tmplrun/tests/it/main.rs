@@ -6,10 +6,14 @@
 
 mod documents;
 mod ends;
+mod example;
 mod flows;
 mod inputs;
 mod kernels;
 mod lab;
 mod masking;
+mod options;
+mod papermill;
 mod parameters;
 mod secrets;
+mod stores;
