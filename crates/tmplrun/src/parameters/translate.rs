@@ -22,13 +22,8 @@ pub struct Translator {
     assign: (&'static str, &'static str, &'static str),
     /// Leading characters that no name of the language has.
     unnamed: &'static str,
-    values: Values,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Values {
-    Literals(Literals),
-    Rust,
+    /// Rust has none: what its literals are depends on what stands beside them.
+    literals: Option<Literals>,
 }
 
 /// The literals of a language.
@@ -69,7 +64,7 @@ const PYTHON: Translator = Translator {
     comment: HASH,
     assign: EQUALS,
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("None"),
         truth: ("True", "False"),
         not_finite: ["float('nan')", "float('inf')", "float('-inf')"],
@@ -91,7 +86,7 @@ const R: Translator = Translator {
     comment: HASH,
     assign: EQUALS,
     unnamed: "_",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("NULL"),
         truth: ("TRUE", "FALSE"),
         not_finite: NUMBERS,
@@ -113,7 +108,7 @@ const SCALA: Translator = Translator {
     comment: SLASHES,
     assign: ("val ", " = ", ""),
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("None"),
         truth: ("true", "false"),
         not_finite: ["Double.NaN", "Double.PositiveInfinity", "Double.NegativeInfinity"],
@@ -135,7 +130,7 @@ const JULIA: Translator = Translator {
     comment: HASH,
     assign: EQUALS,
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("nothing"),
         truth: ("true", "false"),
         not_finite: NUMBERS,
@@ -157,7 +152,7 @@ const MATLAB: Translator = Translator {
     comment: ("% ", ""),
     assign: ("", " = ", ";"),
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("NaN"),
         truth: ("true", "false"),
         not_finite: NUMBERS,
@@ -174,7 +169,7 @@ const CSHARP: Translator = Translator {
     comment: SLASHES,
     assign: ("var ", " = ", ";"),
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         // `var` has no type to take from a null.
         null: None,
         truth: ("true", "false"),
@@ -197,7 +192,7 @@ const FSHARP: Translator = Translator {
     comment: ("(* ", " *)"),
     assign: ("let ", " = ", ""),
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("None"),
         truth: ("true", "false"),
         not_finite: ["nan", "infinity", "-infinity"],
@@ -219,7 +214,7 @@ const POWERSHELL: Translator = Translator {
     comment: HASH,
     assign: ("$", " = ", ""),
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some("$Null"),
         truth: ("$True", "$False"),
         not_finite: [
@@ -245,7 +240,7 @@ const BASH: Translator = Translator {
     comment: HASH,
     assign: ("", "=", ""),
     unnamed: "",
-    values: Values::Literals(Literals {
+    literals: Some(Literals {
         null: Some(""),
         truth: ("true", "false"),
         not_finite: ["nan", "inf", "-inf"],
@@ -262,7 +257,7 @@ const RUST: Translator = Translator {
     comment: SLASHES,
     assign: ("let ", " = ", ";"),
     unnamed: "",
-    values: Values::Rust,
+    literals: None,
 };
 
 const TABLE: &[Translator] = &[PYTHON, R, SCALA, JULIA, MATLAB, CSHARP, FSHARP, POWERSHELL, BASH, RUST];
@@ -312,9 +307,9 @@ impl Translator {
                 return Err(Error::yours(format!("`{name}` cannot be the name of a parameter"))
                     .help("a name holds letters, digits and underscores, and starts with no digit"));
             }
-            let value = match self.values {
-                Values::Literals(literals) => literals.write(value),
-                Values::Rust => rust(value),
+            let value = match &self.literals {
+                Some(literals) => literals.write(value),
+                None => rust(value),
             }
             .map_err(|what| {
                 Error::yours(format!(

@@ -75,6 +75,9 @@ impl Variables {
     }
 }
 
+/// A proxy for one kind of address.
+type MakeProxy = fn(&str) -> reqwest::Result<Proxy>;
+
 /// Gives every store the one client.
 #[derive(Debug)]
 struct Shared(Client);
@@ -186,7 +189,7 @@ impl Network {
             .variables
             .any(&["no_proxy", "NO_PROXY"])
             .and_then(NoProxy::from_string);
-        let proxies: [(&[&str], fn(&str) -> reqwest::Result<Proxy>); 3] = [
+        let proxies: [(&[&str], MakeProxy); 3] = [
             (&["http_proxy", "HTTP_PROXY"], |url| Proxy::http(url)),
             (&["https_proxy", "HTTPS_PROXY"], |url| Proxy::https(url)),
             (&["all_proxy", "ALL_PROXY"], |url| Proxy::all(url)),

@@ -96,7 +96,8 @@ fn serve(connection: &TcpStream, state: &Mutex<State>) -> Option<()> {
         .map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let path = target.split('?').next()?.to_owned();
+    // Some stores write every mark so.
+    let path = target.split('?').next()?.replace("%2E", ".").replace("%2e", ".");
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     state.asked.push(Asked {
         method: method.clone(),

@@ -117,7 +117,7 @@ LANGUAGES = [
 def write(name, rows):
     path = HERE / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    lines = ",\n".join(json.dumps(row) for row in rows)
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
@@ -174,7 +174,7 @@ documents += [
     "a: &x {k: 1}\ne: &y {k: 9, m: 5}\nf: {<<: [*x, *y], n: 0}\n",
     "a: 1\na: 2\n",
     "a: 1\nb: 2\na: 3\n",
-    "v: {1: a, 2.5: b, yes: c, ~: d, text: e, 010: f}\n",
+    "v: {3: a, 2.5: b, yes: c, ~: d, text: e, 010: f}\n",
     '{"a": 1, "b": [true, null, 1.5e3, "x"]}\n',
     "---\na: 1\n...\n",
     "%YAML 1.1\n---\na: yes\n",
