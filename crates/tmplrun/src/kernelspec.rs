@@ -77,6 +77,43 @@ pub fn find(name: &str, data_paths: &[PathBuf]) -> Result<KernelSpec> {
     read(&name.to_lowercase(), folder)
 }
 
+/// Finds a kernel for a language: the first by name.
+///
+/// # Errors
+/// When there is none; the message lists the languages that there are kernels for.
+pub fn for_language(language: &str, data_paths: &[PathBuf]) -> Result<KernelSpec> {
+    let mut others = Vec::new();
+    for (name, folder) in installed(data_paths) {
+        // A broken kernel is a fault only for who asks for it.
+        let Ok(spec) = read(&name, &folder) else { continue };
+        if spec.language.eq_ignore_ascii_case(language) {
+            return Ok(spec);
+        }
+        others.push(format!("{} ({name})", spec.language));
+    }
+    let error = Error::configuration(format!("no kernel for the language `{language}` is installed"));
+    Err(if others.is_empty() {
+        error.help("no kernel is installed: `pip install ipykernel` brings one for Python")
+    } else {
+        error.help(format!("there are kernels for {}", others.join(", ")))
+    })
+}
+
+impl KernelSpec {
+    /// A kernel that is known by name, and cannot be started.
+    pub(crate) fn only_named(name: &str, language: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            display_name: name.to_owned(),
+            language: language.to_owned(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            interrupt_by_message: false,
+            folder: PathBuf::new(),
+        }
+    }
+}
+
 fn read(name: &str, folder: &Path) -> Result<KernelSpec> {
     let path = folder.join("kernel.json");
     let broken = |message: &str| Error::configuration(format!("the kernel's file is broken: {message}")).at(&path);

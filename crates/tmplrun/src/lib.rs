@@ -22,6 +22,7 @@ pub mod parameters;
 pub mod place;
 pub mod report;
 pub mod run;
+pub mod stores;
 
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};

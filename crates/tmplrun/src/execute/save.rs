@@ -24,6 +24,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Saver {
     path: Option<PathBuf>,
+    /// Saves only when it must.
+    reluctant: bool,
     last: Instant,
     cost: Duration,
     journal: Option<Journal>,
@@ -42,6 +44,7 @@ impl Saver {
         }
         Ok(Self {
             path: path.map(Path::to_path_buf),
+            reluctant: false,
             last: Instant::now(),
             cost: Duration::ZERO,
             journal,
@@ -91,9 +94,16 @@ impl Saver {
         }
     }
 
+    /// Leaves out the saves between cells.
+    #[must_use]
+    pub(crate) fn only_when_asked(mut self, reluctant: bool) -> Self {
+        self.reluctant = reluctant;
+        self
+    }
+
     /// Saves if enough time has passed.
     pub(crate) fn save_now_and_then(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
-        if self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
+        if !self.reluctant && self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
             self.save(notebook, masker)
         } else {
             Ok(())

@@ -14,6 +14,8 @@ use std::borrow::Cow;
 pub use parse::{ParseError, parse};
 pub use write::Style;
 
+pub(crate) use write::python_float;
+
 /// One JSON value, in source form.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json {
@@ -324,7 +326,7 @@ impl From<i64> for Json {
 
 impl From<f64> for Json {
     fn from(value: f64) -> Self {
-        Self::Number(write::python_float(value))
+        Self::Number(python_float(value))
     }
 }
 

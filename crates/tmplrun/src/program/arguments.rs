@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 use clap_complete::Shell;
 
+use super::level::Level;
+
 const AFTER: &str = "\
 Examples:
   tmplrun report.ipynb out.ipynb -p alpha 0.5     run one notebook with a parameter
@@ -18,6 +20,8 @@ Examples:
   tmplrun n.ipynb out.ipynb --on slurm --on-prefix \"ssh cluster\" --slurm time=1:00:00
                                                   run it as a job of a cluster (docs/tmplrun/on-slurm.md)
   tmplrun n.ipynb - --no-progress-bar > out.ipynb  write to standard output
+  tmplrun s3://bucket/n.ipynb 's3://bucket/out/{region}.ipynb' -p region eu
+                                                  read and write elsewhere
 
 A flow is run as the folder's flow.yaml says:
   schema: 1
@@ -43,7 +47,7 @@ Code in a kernel may register values to mask: connect to the Unix socket that TM
 
 Exit codes:
   0    everything ran
-  1    a cell raised, or ran longer than --execution-timeout
+  1    a cell raised, or ran longer than --execution-timeout; --help-notebook found no parameters cell
   2    the command line, the input or the set-up is wrong (nearly always found before anything ran)
   70   a fault of this program
   130  interrupted (Ctrl-C: once to stop the running cell and save, twice to stop at once)
@@ -61,16 +65,17 @@ pub(crate) enum Keep {
 
 /// Runs a Jupyter notebook, or a flow of notebooks, headless.
 #[derive(Debug, Parser)]
-#[command(name = "tmplrun", version, after_long_help = AFTER, arg_required_else_help = true)]
+#[command(name = "tmplrun", version, after_long_help = AFTER)]
 pub(crate) struct Arguments {
-    /// A notebook, a folder with a flow.yaml, a flow file, or `-` for a notebook on standard input.
-    #[arg(required_unless_present_any = ["completions", "list_kernels", "end_kernel"], value_name = "INPUT")]
-    pub(crate) input: Option<PathBuf>,
+    /// A notebook, a folder with a flow.yaml, a flow file, or `-` for a notebook on standard input. A notebook may also
+    /// lie at an address: s3://, gs://, abs://, abfss://, https://, github://.
+    #[arg(value_name = "INPUT")]
+    pub(crate) input: Option<String>,
 
-    /// The executed notebook (`-`: standard output), or the folder for a flow's [default for a flow: out/NAME-TIME].
-    /// `{name}` stands for a parameter.
+    /// The executed notebook (`-`: standard output; an address), or the folder for a flow's [default for a flow:
+    /// out/NAME-TIME]. `{name}` stands for a parameter, as in Python's str.format.
     #[arg(value_name = "OUTPUT")]
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Option<String>,
 
     /// A parameter whose type is guessed: True, False, None, a number or text.
     #[arg(short = 'p', long = "parameters", num_args = 2, value_names = ["NAME", "VALUE"], action = ArgAction::Append,
@@ -82,14 +87,14 @@ pub(crate) struct Arguments {
         action = ArgAction::Append, allow_hyphen_values = true)]
     pub(crate) parameters_raw: Vec<String>,
 
-    /// A YAML file of parameters.
+    /// A YAML file of parameters; `-` and addresses as for INPUT.
     #[arg(
         short = 'f',
         long = "parameters_file",
         alias = "parameters-file",
         value_name = "FILE"
     )]
-    pub(crate) parameters_file: Vec<PathBuf>,
+    pub(crate) parameters_file: Vec<String>,
 
     /// Parameters as YAML text.
     #[arg(
@@ -108,6 +113,18 @@ pub(crate) struct Arguments {
         value_name = "BASE64"
     )]
     pub(crate) parameters_base64: Vec<String>,
+
+    /// Gives the notebook its own path as the parameter PAPERMILL_INPUT_PATH.
+    #[arg(long, alias = "inject_input_path")]
+    pub(crate) inject_input_path: bool,
+
+    /// Gives the notebook its output's path as the parameter PAPERMILL_OUTPUT_PATH.
+    #[arg(long, alias = "inject_output_path")]
+    pub(crate) inject_output_path: bool,
+
+    /// Both.
+    #[arg(long, alias = "inject_paths")]
+    pub(crate) inject_paths: bool,
 
     /// A secret parameter by reference: NAME=file:PATH or NAME=env:VARIABLE. The notebook gets the reference; the value
     /// is masked in everything written.
@@ -168,16 +185,28 @@ pub(crate) struct Arguments {
     pub(crate) dry_run: bool,
 
     /// Shows the notebook's parameters.
-    #[arg(long)]
+    #[arg(long, alias = "help_notebook")]
     pub(crate) help_notebook: bool,
 
     /// Injects parameters and writes the notebook, and runs nothing.
-    #[arg(long)]
+    #[arg(long, alias = "prepare_only", overrides_with = "prepare_execute")]
     pub(crate) prepare_only: bool,
+
+    #[arg(long, alias = "prepare_execute", hide = true, overrides_with = "prepare_only")]
+    pub(crate) prepare_execute: bool,
 
     /// The kernel to use in place of the notebook's own.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+
+    /// The language that parameters are written in; where the notebook names no kernel that is installed, the one to
+    /// find a kernel for.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) language: Option<String>,
+
+    /// Papermill's choice of a Python entry point; there is no such thing here, and the error says what there is.
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(crate) engine: Option<String>,
 
     /// The kernel's working folder [default: the current one for a notebook, the notebook's own in a flow].
     #[arg(long, value_name = "FOLDER")]
@@ -195,8 +224,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
 
+    /// Saves the notebook after every cell [default].
+    #[arg(
+        long,
+        alias = "request_save_on_cell_execute",
+        overrides_with = "no_request_save_on_cell_execute"
+    )]
+    pub(crate) request_save_on_cell_execute: bool,
+
+    /// Saves it only at the end.
+    #[arg(
+        long,
+        alias = "no_request_save_on_cell_execute",
+        overrides_with = "request_save_on_cell_execute"
+    )]
+    pub(crate) no_request_save_on_cell_execute: bool,
+
     /// How often the notebook is saved while a cell runs, in seconds; 0 for never.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, alias = "autosave_cell_every", value_name = "SECONDS", default_value_t = 30)]
     pub(crate) autosave_cell_every: u64,
 
     /// Goes on after a cell that raises.
@@ -208,22 +253,44 @@ pub(crate) struct Arguments {
     pub(crate) repeat_cells: u32,
 
     /// Hides the code in the executed notebook.
-    #[arg(long)]
+    #[arg(long, alias = "report_mode", overrides_with = "no_report_mode")]
     pub(crate) report_mode: bool,
 
+    #[arg(long, alias = "no_report_mode", hide = true, overrides_with = "report_mode")]
+    pub(crate) no_report_mode: bool,
+
     /// Shows the notebook's output as it comes.
-    #[arg(long, overrides_with = "no_log_output")]
+    #[arg(long, alias = "log_output", overrides_with = "no_log_output")]
     pub(crate) log_output: bool,
 
-    #[arg(long, hide = true, overrides_with = "log_output")]
+    #[arg(long, alias = "no_log_output", hide = true, overrides_with = "log_output")]
     pub(crate) no_log_output: bool,
 
+    /// The least important lines to show: with WARNING no progress, with ERROR no warnings; a notebook's standard output
+    /// counts as INFO and its standard error as WARNING.
+    #[arg(
+        long,
+        alias = "log_level",
+        value_name = "LEVEL",
+        ignore_case = true,
+        default_value = "INFO"
+    )]
+    pub(crate) log_level: Level,
+
+    /// Writes what the notebook puts on standard output to a file, masked.
+    #[arg(long, alias = "stdout_file", value_name = "FILE")]
+    pub(crate) stdout_file: Option<PathBuf>,
+
+    /// Writes what the notebook puts on standard error to a file, masked.
+    #[arg(long, alias = "stderr_file", value_name = "FILE")]
+    pub(crate) stderr_file: Option<PathBuf>,
+
     /// Shows a progress line [default: on a terminal].
-    #[arg(long, overrides_with = "no_progress_bar")]
+    #[arg(long, alias = "progress_bar", overrides_with = "no_progress_bar")]
     pub(crate) progress_bar: bool,
 
     /// Shows plain lines instead.
-    #[arg(long, overrides_with = "progress_bar")]
+    #[arg(long, alias = "no_progress_bar", overrides_with = "progress_bar")]
     pub(crate) no_progress_bar: bool,
 
     /// Writes an HTML report [default for a flow: report.html beside the notebooks].
@@ -248,4 +315,15 @@ pub(crate) struct Arguments {
     /// Prints a completion script.
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<Shell>,
+
+    /// Prints the manual page.
+    #[arg(long, hide = true)]
+    pub(crate) man_page: bool,
+}
+
+impl Arguments {
+    /// Whether there is something to run; some options only look after what earlier runs have left.
+    pub(crate) fn wants_input(&self) -> bool {
+        !self.list_kernels && self.end_kernel.is_none()
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use tmplrun::Result;
+use tmplrun::parameters::{Declared, declared, translator};
 use tmplrun::run::{Plan, Source, StepPlan, StepRequest};
+use tmplrun::{Request, Result};
 
 use super::request::Prepared;
 use super::{print, show};
@@ -141,23 +142,50 @@ fn sources(step: &StepPlan, plan: &Plan) -> Vec<(String, String, String)> {
     all
 }
 
-/// The parameters that a notebook declares.
-pub(crate) fn parameters(plan: &Plan) {
-    let mut out = String::new();
-    for step in &plan.steps {
-        match &step.declared {
+/// The parameters that a notebook declares, as papermill lays them out; whether it has a cell for them.
+///
+/// The kernel need not be installed for this.
+pub(crate) fn parameters(request: &Request, usage: &str) -> Result<bool> {
+    let mut out = format!("{usage}\n");
+    let mut all_found = true;
+    for step in &request.steps {
+        let notebook = step.read()?;
+        let kernel = request
+            .options
+            .kernel
+            .clone()
+            .or(notebook.kernel_name().map(Into::into));
+        let language = request.options.language.clone().or(notebook.language().map(Into::into));
+        let (kernel, language) = (kernel.unwrap_or_default(), language.unwrap_or_default());
+        let known = translator(&kernel, &language).map(|known| known.language());
+        let _ = writeln!(out, "\nParameters inferred for notebook '{}':", step.path.display());
+        match declared(&notebook, known.unwrap_or(&language)) {
             None => {
-                let _ = writeln!(out, "{} has no cell tagged `parameters`.", step.name);
+                out.push_str("\n  No cell tagged 'parameters'\n");
+                all_found = false;
             }
-            Some(declared) => {
-                let _ = writeln!(out, "Parameters of {}:", step.name);
-                for each in declared {
-                    let kind = each.kind.as_deref().unwrap_or("any type");
-                    let help = each.help.as_deref().unwrap_or("");
-                    let _ = writeln!(out, "  {}: {kind} (default {})  {help}", each.name, each.default);
-                }
-            }
+            Some(declared) if declared.is_empty() => out.push_str(
+                "\n  Can't infer anything about this notebook's parameters. It may not have any parameter defined.\n",
+            ),
+            Some(declared) => declared.iter().for_each(|each| {
+                let _ = writeln!(out, "{}", parameter(each));
+            }),
         }
     }
-    let _ = print(&out);
+    print(&out)?;
+    Ok(all_found)
+}
+
+/// One line, or two where the help would stand too far right.
+fn parameter(declared: &Declared) -> String {
+    let kind = declared.kind.as_deref().unwrap_or("Unknown type");
+    let help = declared.help.as_deref().unwrap_or("");
+    let definition = format!("  {}: {kind} (default {})", declared.name, declared.default);
+    if definition.chars().count() <= 30 {
+        format!("{definition:<34}{help}")
+    } else if help.is_empty() {
+        definition
+    } else {
+        format!("{definition}\n{:34}{help}", "")
+    }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anstream::eprintln;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tmplrun::ansi::strip;
-use tmplrun::events::{Event, EventSink, Record, Status};
+use tmplrun::events::{Event, EventSink, Record, Status, Stream};
 use tmplrun::report::duration;
 
 use super::arguments::Arguments;
+use super::level::Level;
 use super::request::Prepared;
 use super::show;
 
@@ -20,18 +21,20 @@ const TAIL: usize = 60;
 pub(crate) fn choose(arguments: &Arguments, prepared: &Prepared) -> Box<dyn EventSink> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = arguments.log_output && !arguments.no_log_output;
+    let level = arguments.log_level;
     let steps = prepared.request.steps.len();
     let names = prepared.request.steps.iter().map(|step| step.name.clone()).collect();
     // In a chain every line is of the notebook named last; otherwise each must say whose it is.
     let mixed = prepared.request.options.jobs > 1
         && (1..steps).any(|step| !prepared.request.steps[step].needs.contains(&(step - 1)));
-    if !arguments.no_progress_bar && (terminal || arguments.progress_bar) {
+    if level.shows_progress() && !arguments.no_progress_bar && (terminal || arguments.progress_bar) {
         Box::new(Live::new(names, log, mixed))
     } else {
         Box::new(Plain {
             names,
             log,
             mixed,
+            level,
             state: Mutex::default(),
         })
     }
@@ -92,6 +95,7 @@ struct Plain {
     names: Vec<String>,
     log: bool,
     mixed: bool,
+    level: Level,
     /// For each running step, the cell and its output.
     state: Mutex<HashMap<usize, (String, Lines)>>,
 }
@@ -120,9 +124,28 @@ fn resumed(index: usize) -> String {
     format!("goes on at cell {} in the kernel that was kept", index + 1)
 }
 
+impl Plain {
+    /// Whether a line that tells of this is shown.
+    fn shows(&self, event: &Event) -> bool {
+        match event {
+            Event::Output { stream, .. } => match stream {
+                Stream::Stdout | Stream::Display => self.level.shows_progress(),
+                Stream::Stderr | Stream::Error => self.level.shows_warnings(),
+            },
+            Event::Warning { .. } => self.level.shows_warnings(),
+            // It also lets go of the last output's rest.
+            Event::CellStarted { .. } | Event::CellFinished { .. } => true,
+            _ => self.level.shows_progress(),
+        }
+    }
+}
+
 impl EventSink for Plain {
     fn take(&self, record: &Record) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.shows(&record.event) {
+            return;
+        }
         let steps = self.names.len();
         match &record.event {
             Event::NotebookStarted { step, name, title, .. } => {
@@ -161,6 +184,7 @@ impl EventSink for Plain {
                 }
                 let line = format!("{cell}  {} {}", show::status(*status), duration(*seconds));
                 match name.filter(|_| self.mixed) {
+                    _ if !self.level.shows_progress() => {}
                     Some(name) => eprintln!("{name}  {line}"),
                     None => eprintln!("  {line}"),
                 }

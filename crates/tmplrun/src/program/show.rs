@@ -9,6 +9,8 @@ use tmplrun::report::duration;
 use tmplrun::run::{CellFailure, StepResult};
 use tmplrun::{Error, RunResult};
 
+use super::level::Level;
+
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -46,7 +48,7 @@ pub(crate) fn status(status: Status) -> String {
 }
 
 /// The end of a run: failures in full, then one line.
-pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
+pub(crate) fn result(result: &RunResult, report: Option<&Path>, level: Level) {
     for step in &result.steps {
         if let Some(found) = &step.error {
             eprintln!("{BOLD}{}{BOLD:#}", step.name);
@@ -76,6 +78,9 @@ pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
             left.pid, left.command
         ));
     }
+    if !level.shows_progress() {
+        return;
+    }
     eprintln!(
         "{}: {} in {}",
         result.name,
@@ -84,7 +89,7 @@ pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
     );
     match result.steps.as_slice() {
         [only] => {
-            if let Some(output) = &only.output {
+            if let Some(output) = only.output.as_ref().filter(|output| output.as_os_str() != "-") {
                 eprintln!("  notebook: {}", output.display());
             }
         }

@@ -7,6 +7,12 @@ use tmplrun::{Environment, Error, ErrorKind, Result};
 /// Unix socket paths are limited to about 100 bytes, so a longer temporary folder than this is not used.
 const LONGEST_TEMPORARY: usize = 60;
 
+/// Whether somebody sends something: a terminal, a file and nothing at all are no pipes.
+pub(crate) fn stdin_is_a_pipe() -> bool {
+    rustix::fs::fstat(std::io::stdin())
+        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Fifo)
+}
+
 pub(crate) fn gather() -> Result<Environment> {
     let current = std::env::current_dir()
         .map_err(|error| Error::new(ErrorKind::Configuration, "the current folder cannot be found").because(error))?;

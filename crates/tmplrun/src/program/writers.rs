@@ -1,12 +1,15 @@
-//! Events as lines of JSON.
+//! Events as lines of JSON, and notebooks' streams as files.
 
 use fs_err::File;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tmplrun::events::{Event, EventSink, Record};
+use tmplrun::events::{Event, EventSink, Record, Stream};
 use tmplrun::{Error, ErrorKind, Result};
+
+use super::arguments::Arguments;
+use super::request::Prepared;
 
 /// Writes every event on a line, with the name of the step that it is about.
 pub(crate) struct JsonLines(Mutex<(File, Vec<String>)>);
@@ -49,6 +52,59 @@ impl EventSink for JsonLines {
             line.push(b'\n');
             // A full disk must not end a run whose notebook may still be saved elsewhere.
             let _ = file.write_all(&line);
+        }
+    }
+}
+
+type Sink = Arc<Mutex<dyn Write + Send>>;
+
+/// Writes what notebooks put on their standard streams, as it comes.
+pub(crate) struct Streams {
+    stdout: Option<Sink>,
+    stderr: Option<Sink>,
+}
+
+impl Streams {
+    pub(crate) fn create(arguments: &Arguments, prepared: &Prepared) -> Result<Option<Self>> {
+        let (stdout, stderr) = (&arguments.stdout_file, &arguments.stderr_file);
+        let open = |path: &Path| -> Result<Sink> {
+            if path == Path::new("-") {
+                if prepared.to_stdout || arguments.json {
+                    return Err(Error::new(ErrorKind::Yours, "standard output is taken already").at(path));
+                }
+                return Ok(Arc::new(Mutex::new(std::io::stdout())));
+            }
+            prove_writable(path)?;
+            let file = File::create(path).map_err(|error| unwritable(path, error))?;
+            Ok(Arc::new(Mutex::new(file)))
+        };
+        let out = stdout.as_deref().map(open).transpose()?;
+        // One file for both holds both in order.
+        let err = match &out {
+            Some(out) if stderr == stdout => Some(Arc::clone(out)),
+            _ => stderr.as_deref().map(open).transpose()?,
+        };
+        Ok((out.is_some() || err.is_some()).then_some(Self {
+            stdout: out,
+            stderr: err,
+        }))
+    }
+}
+
+impl EventSink for Streams {
+    fn take(&self, record: &Record) {
+        let Event::Output { stream, text, .. } = &record.event else {
+            return;
+        };
+        let sink = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+            Stream::Display | Stream::Error => return,
+        };
+        if let Some(sink) = sink {
+            let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            // As for events: a full disk must not end a run.
+            let _ = sink.write_all(text.as_bytes()).and_then(|()| sink.flush());
         }
     }
 }

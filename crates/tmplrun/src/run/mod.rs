@@ -71,6 +71,8 @@ pub struct StepRequest {
     pub content: Option<Vec<u8>>,
     /// Where the executed notebook goes; nowhere without one.
     pub output: Option<PathBuf>,
+    /// How the output is recorded and reported, where that is not its own path: it may be sent on from there.
+    pub output_name: Option<String>,
     /// The kernel's working folder.
     pub folder: PathBuf,
     /// Parameters of this step alone.
@@ -98,6 +100,34 @@ pub enum KeepKernel {
     Always,
 }
 
+impl StepRequest {
+    /// Reads the notebook.
+    ///
+    /// # Errors
+    /// When there is none that can be run.
+    pub fn read(&self) -> Result<Notebook> {
+        match &self.content {
+            Some(content) => Notebook::read(content, &self.path),
+            None => {
+                let bytes = fs_err::read(&self.path).map_err(|error| {
+                    Error::yours("the notebook cannot be read")
+                        .at(&self.path)
+                        .because(error)
+                })?;
+                Notebook::read(&bytes, &self.path)
+            }
+        }
+    }
+
+    /// The output as it is recorded and reported.
+    fn shown_output(&self) -> Option<PathBuf> {
+        self.output_name
+            .as_ref()
+            .map(PathBuf::from)
+            .or_else(|| self.output.clone())
+    }
+}
+
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -107,6 +137,8 @@ pub struct Options {
     pub secrets: Vec<Secret>,
     /// The kernel to use in place of the notebooks' own.
     pub kernel: Option<String>,
+    /// The language to write parameters in, and to find a kernel for where a notebook names none that is installed.
+    pub language: Option<String>,
     /// A parameter without a taker is an error.
     pub strict: bool,
     /// How long a kernel may take to answer for the first time.
@@ -119,6 +151,8 @@ pub struct Options {
     pub jobs: usize,
     /// When kernels go on after their notebooks.
     pub keep_kernel: KeepKernel,
+    /// A notebook is saved while it runs, and not only at its end.
+    pub save_between_cells: bool,
     /// How often a notebook is saved while a cell runs; never if zero.
     pub autosave: Duration,
     /// Raising cells do not end a notebook.
@@ -139,12 +173,14 @@ impl Default for Options {
             parameters: Object::new(),
             secrets: Vec::new(),
             kernel: None,
+            language: None,
             strict: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
             notebook_timeout: None,
             jobs: 1,
             keep_kernel: KeepKernel::Never,
+            save_between_cells: true,
             autosave: Duration::from_secs(30),
             allow_errors: false,
             repeat: 1,
@@ -168,6 +204,7 @@ impl Request {
             path: path.to_path_buf(),
             content: None,
             output,
+            output_name: None,
             folder: folder.to_path_buf(),
             parameters: Object::new(),
             needs: Vec::new(),
@@ -200,6 +237,7 @@ impl Request {
                 path: step.path.clone(),
                 content: None,
                 output: output.map(|folder| folder.join(&step.name)),
+                output_name: None,
                 folder: step.path.parent().unwrap_or(Path::new(".")).to_path_buf(),
                 parameters: step.parameters.clone(),
                 needs: step.needs.clone(),
@@ -333,7 +371,7 @@ fn lock_outputs(request: &Request, run: &str) -> Result<Vec<Saver>> {
         if let (true, Some(output)) = (twice, output) {
             return Err(Error::yours("two notebooks would be written to the same file").at(output));
         }
-        savers.push(Saver::new(output, &writer)?);
+        savers.push(Saver::new(output, &writer)?.only_when_asked(!request.options.save_between_cells));
     }
     Ok(savers)
 }
@@ -581,7 +619,7 @@ impl Running<'_> {
                 name: step.name.clone(),
                 title: title.clone(),
                 cells: execute::runnable(&plan.notebook).len(),
-                output: step.output.as_ref().map(|path| path.display().to_string()),
+                output: step.shown_output().map(|path| path.display().to_string()),
             },
         );
         let mut parameters = Object::new();
@@ -631,7 +669,7 @@ impl Running<'_> {
             name: step.name.clone(),
             title,
             input: step.path.clone(),
-            output: step.output.clone(),
+            output: step.shown_output(),
             needs: step.needs.clone(),
             status: executed.status,
             seconds: span.seconds(),
@@ -670,8 +708,7 @@ impl Running<'_> {
         }
         let input = step.path.display().to_string();
         let output = step
-            .output
-            .as_ref()
+            .shown_output()
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         let mut entry = NotebookEntry {
@@ -707,7 +744,11 @@ impl Running<'_> {
         let mut execution = Execution {
             step: index,
             cell_timeout: self.options.cell_timeout,
-            autosave: self.options.autosave,
+            autosave: if self.options.save_between_cells {
+                self.options.autosave
+            } else {
+                Duration::ZERO
+            },
             allow_errors: self.options.allow_errors,
             repeat: self.options.repeat,
             masker: self.masker,
@@ -856,7 +897,7 @@ impl Running<'_> {
 }
 
 /// Tells viewers to fold the code away.
-fn hide_sources(notebook: &mut crate::notebook::Notebook) {
+fn hide_sources(notebook: &mut Notebook) {
     for index in 0..notebook.cell_count() {
         let code = notebook
             .cell(index)

@@ -129,6 +129,35 @@ impl Lab {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// The same with a terminal as standard output.
+    pub(crate) fn run_on_a_terminal(&self, arguments: &[&str]) -> Run {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let mut command = self.command(arguments);
+        command.stdout(theirs).stderr(Stdio::piped());
+        command.spawn().unwrap().wait_with_output().unwrap().into()
+    }
+
+    /// The same with text on a pipe as standard input.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {
+        use std::io::Write as _;
+
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that does not read its input is no fault of the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap().into()
+    }
+
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments)
             .stdout(Stdio::piped())

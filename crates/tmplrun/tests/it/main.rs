@@ -6,6 +6,7 @@
 
 mod documents;
 mod ends;
+mod example;
 mod flows;
 mod graphs;
 mod inputs;
@@ -13,7 +14,10 @@ mod kept;
 mod kernels;
 mod lab;
 mod masking;
+mod options;
+mod papermill;
 mod parameters;
 mod resume;
 mod secrets;
 mod slurm;
+mod stores;
