@@ -23,12 +23,25 @@ pub(crate) fn gather() -> Result<Environment> {
         jupyter_paths: Vec::new(),
         variables,
         python: None,
+        programs: Vec::new(),
         temporary,
         current,
     };
     environment.python = python_on_path(&environment);
     environment.jupyter_paths = jupyter_paths(&environment);
+    environment.programs = programs(&environment);
     Ok(environment)
+}
+
+/// Beside this program, then on `PATH`.
+fn programs(environment: &Environment) -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let path = environment.variable("PATH").unwrap_or("");
+    own.into_iter()
+        .chain(std::env::split_paths(path).filter(|folder| !folder.as_os_str().is_empty()))
+        .map(|folder| environment.current.join(folder))
+        .collect()
 }
 
 fn python_on_path(environment: &Environment) -> Option<PathBuf> {

@@ -141,7 +141,9 @@ fn read_step(step: &StepRequest, options: &Options, environment: &Environment) -
             .at(&step.path)
             .help("choose one with --kernel"));
     };
-    let kernel = kernelspec::find(&name, &environment.jupyter_paths).map_err(|error| error.at(&step.path))?;
+    let written_in = notebook.language().filter(|_| options.kernel.is_none());
+    let kernel =
+        kernelspec::find_for(&name, written_in.as_deref(), environment).map_err(|error| error.at(&step.path))?;
     let language = match (&options.kernel, notebook.language()) {
         (None, Some(language)) => language.into_owned(),
         _ if kernel.language.is_empty() => notebook.language().unwrap_or_default().into_owned(),

@@ -12,4 +12,5 @@ mod kernels;
 mod lab;
 mod masking;
 mod parameters;
+mod rust;
 mod secrets;
