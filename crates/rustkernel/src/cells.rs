@@ -280,7 +280,11 @@ impl Runner {
         let context = match self.evcxr.get(&socket) {
             Ok(context) => context,
             Err(error) => {
-                self.shared.state().interrupts = None;
+                let interrupted = self.shared.state().interrupts.take().is_some_and(|times| times > 0);
+                if interrupted {
+                    let value = "evcxr was interrupted while it started; the next cell starts it again";
+                    return vec![Failure::new("Interrupted", value, "")];
+                }
                 let note = "A Rust notebook needs Rust's compiler, `cargo` and `rustc` on PATH (https://rustup.rs), and a \
                             linker (on Debian and Ubuntu: apt install gcc).";
                 return vec![Failure::new("Error", error, note)];
@@ -304,7 +308,8 @@ impl Runner {
         let outcome = match ran {
             Ok(outcome) => outcome,
             Err(_) => {
-                // Its state may be anything.
+                // Its state may be anything, and so may be what its processes are at.
+                family::end_all();
                 self.evcxr = Evcxr::Failed;
                 let value = "evcxr itself panicked, and is started again: all variables and definitions are lost";
                 return vec![Failure::new("Error", value, "")];

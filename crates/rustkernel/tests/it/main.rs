@@ -4,5 +4,6 @@
 mod client;
 mod ends;
 mod failures;
+mod notebook;
 mod outputs;
 mod programs;

@@ -19,7 +19,9 @@ fn a_rust_notebook_without_a_kernel_says_how_to_get_one() {
         rust_notebook(&lab, kernel);
         lab.run(&["n.ipynb", "o.ipynb"])
             .expect(2)
-            .says(&format!("n.ipynb: there is no kernel called `{kernel}`, and no tmplrun-rust"))
+            .says(&format!(
+                "n.ipynb: there is no kernel called `{kernel}`, and no tmplrun-rust"
+            ))
             .says("ci/rust-kernel builds tmplrun-rust");
     }
     // Asked for on the command line, for a notebook in another language.
@@ -53,7 +55,8 @@ fn the_program_on_the_path_serves_unless_a_kernel_is_installed() {
     assert_ne!(said.code, Some(0));
     said.says(&format!("{} -f", own.display()));
     let theirs = stand_in("theirs");
-    let spec = json!({"argv": [theirs, "--control_file", "{connection_file}"], "display_name": "Rust", "language": "rust"});
+    let spec =
+        json!({"argv": [theirs, "--control_file", "{connection_file}"], "display_name": "Rust", "language": "rust"});
     lab.write("home/.local/share/jupyter/kernels/rust/kernel.json", spec.to_string());
     run().says(&format!("{} --control_file", theirs.display()));
     lab.assert_clean();
