@@ -152,11 +152,11 @@ impl Place {
             ("VIRTUAL_ENV", text(python())),
             ("HOME", text(root.path().join("home"))),
             ("CLUSTERBOOK_HOME", text(root.path().join("state"))),
+            ("EVCXR_TMPDIR", format!("{cache}/clusterbook/rust-cells")),
             ("XDG_CACHE_HOME", cache),
             // So do the compiler and the crates that a notebook in Rust needs, and what it has compiled.
             ("CARGO_HOME", shared("CARGO_HOME", ".cargo")),
             ("RUSTUP_HOME", shared("RUSTUP_HOME", ".rustup")),
-            ("EVCXR_TMPDIR", text(repository().join("target/rust-kernel/cells"))),
             ("XDG_RUNTIME_DIR", text(root.path().join("run"))),
             ("LANG", "C.UTF-8".to_owned()),
             ("TZ", "UTC".to_owned()),
