@@ -60,6 +60,7 @@ async fn main() -> ExitCode {
         ],
         variables: std::env::vars().collect(),
         python: None,
+        programs: Vec::new(),
         temporary: std::env::temp_dir(),
         kept: std::env::temp_dir(),
         current: std::env::current_dir().unwrap_or_default(),

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::json::{self, Json};
+
+/// The program that serves notebooks in Rust where no kernel is installed for them.
+pub const RUST_PROGRAM: &str = "tmplrun-rust";
 
 /// How a kernel is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +116,44 @@ impl KernelSpec {
             folder: PathBuf::new(),
         }
     }
+}
+
+/// Finds the kernel called `name` for a notebook in `language`. One in Rust needs no Jupyter: unless a kernel of that name
+/// is installed, [`RUST_PROGRAM`] serves it.
+///
+/// # Errors
+/// As [`find`]; and for Rust, when that program is not there either.
+pub fn find_for(name: &str, language: Option<&str>, environment: &Environment) -> Result<KernelSpec> {
+    let rust = |word: &str| word.eq_ignore_ascii_case("rust");
+    let paths = &environment.jupyter_paths;
+    if !(rust(name) || language.is_some_and(rust)) || installed(paths).contains_key(&name.to_lowercase()) {
+        return find(name, paths);
+    }
+    let folder = environment
+        .programs
+        .iter()
+        .find(|folder| folder.join(RUST_PROGRAM).is_file())
+        .ok_or_else(|| {
+            Error::configuration(format!(
+                "there is no kernel called `{name}`, and no {RUST_PROGRAM}, which serves notebooks in Rust without Jupyter"
+            ))
+            .help(format!(
+                "in a checkout of clusterbook, ci/rust-kernel builds {RUST_PROGRAM}; put it beside tmplrun or on PATH"
+            ))
+        })?;
+    Ok(KernelSpec {
+        name: name.to_lowercase(),
+        display_name: "Rust".to_owned(),
+        language: "rust".to_owned(),
+        argv: vec![
+            folder.join(RUST_PROGRAM).display().to_string(),
+            "-f".to_owned(),
+            "{connection_file}".to_owned(),
+        ],
+        env: Vec::new(),
+        interrupt_by_message: true,
+        folder: folder.clone(),
+    })
 }
 
 fn read(name: &str, folder: &Path) -> Result<KernelSpec> {

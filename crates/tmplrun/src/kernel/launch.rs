@@ -17,7 +17,7 @@ use super::process::{MARKER, Process};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::json::{Json, Object, Style};
-use crate::kernelspec::KernelSpec;
+use crate::kernelspec::{KernelSpec, RUST_PROGRAM};
 
 /// Longest Unix socket path that the system takes.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -43,13 +43,13 @@ pub(super) enum Channel {
 }
 
 impl Endpoints {
-    /// Unix sockets for kernels built on ipykernel, if the folder's path is short enough.
+    /// Unix sockets for our own kernel and those built on ipykernel, if the folder's path is short enough.
     pub(super) fn choose(spec: &KernelSpec, folder: &Path) -> std::io::Result<Self> {
         let prefix = folder.join("k");
         let known = spec
             .argv
             .iter()
-            .any(|word| word.contains("ipykernel") || word.contains("bash_kernel"));
+            .any(|word| word.contains("ipykernel") || word.contains("bash_kernel") || word.ends_with(RUST_PROGRAM));
         if known && prefix.as_os_str().len() + 2 <= LONGEST_SOCKET_PATH {
             return Ok(Self::Ipc { prefix });
         }

@@ -30,12 +30,14 @@ pub(crate) fn gather() -> Result<Environment> {
         variables,
         python: None,
         kept: PathBuf::new(),
+        programs: Vec::new(),
         temporary,
         current,
     };
     environment.kept = kept(&environment);
     environment.python = python_on_path(&environment);
     environment.jupyter_paths = jupyter_paths(&environment);
+    environment.programs = program_folders(&environment);
     Ok(environment)
 }
 
@@ -63,6 +65,17 @@ fn kept(environment: &Environment) -> PathBuf {
             environment.temporary.join(format!("tmplrun-kernels-{user}"))
         }
     }
+}
+
+/// Beside this program, then on `PATH`.
+fn program_folders(environment: &Environment) -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let path = environment.variable("PATH").unwrap_or("");
+    own.into_iter()
+        .chain(std::env::split_paths(path).filter(|folder| !folder.as_os_str().is_empty()))
+        .map(|folder| environment.current.join(folder))
+        .collect()
 }
 
 fn python_on_path(environment: &Environment) -> Option<PathBuf> {

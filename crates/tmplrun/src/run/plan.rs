@@ -224,9 +224,12 @@ fn choose_kernel(
     }
     let paths = &environment.jupyter_paths;
     let own = notebook.kernel_name().map(|name| name.into_owned());
+    let written_in = notebook.language();
     let found = match (&options.kernel, own, &options.language) {
-        (Some(name), ..) => kernelspec::find(name, paths).map(|kernel| (kernel, true)),
-        (None, Some(name), None) => kernelspec::find(&name, paths).map(|kernel| (kernel, false)),
+        (Some(name), ..) => kernelspec::find_for(name, None, environment).map(|kernel| (kernel, true)),
+        (None, Some(name), None) => {
+            kernelspec::find_for(&name, written_in.as_deref(), environment).map(|kernel| (kernel, false))
+        }
         (None, Some(name), Some(language)) => match kernelspec::find(&name, paths) {
             Ok(kernel) => Ok((kernel, false)),
             Err(_) => kernelspec::for_language(language, paths).map(|kernel| (kernel, true)),

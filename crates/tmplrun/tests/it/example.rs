@@ -25,6 +25,7 @@ async fn the_example_shows_events_as_they_come() {
         jupyter_paths: vec![prefix.join("share/jupyter")],
         variables: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         python: Some(python()),
+        programs: Vec::new(),
         temporary: lab.path("t"),
         kept: lab.path("kept"),
         current: lab.path(""),

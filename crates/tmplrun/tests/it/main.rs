@@ -18,6 +18,7 @@ mod options;
 mod papermill;
 mod parameters;
 mod resume;
+mod rust;
 mod secrets;
 mod slurm;
 mod stores;
