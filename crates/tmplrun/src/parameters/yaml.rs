@@ -28,6 +28,13 @@ pub(super) fn read(text: &str) -> Result<Json, YamlError> {
         anchors: HashMap::new(),
         nodes: 0,
     };
+    let mut content = text.lines().enumerate().skip_while(|(_, line)| line.trim().is_empty());
+    if let Some((line, _)) = content.next().filter(|(_, line)| line.starts_with('\t')) {
+        return Err(YamlError {
+            message: "a tab indents nothing in YAML: write spaces".to_owned(),
+            line: Some(line + 1),
+        });
+    }
     let mut document = None;
     loop {
         match reader.next()? {

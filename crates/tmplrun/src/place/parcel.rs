@@ -127,7 +127,8 @@ fn is_name(text: &str) -> bool {
         && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// JSON is YAML, apart from the numbers that JSON doesn't have.
+/// JSON is YAML, apart from the numbers that JSON doesn't have, and from powers of ten: YAML 1.1 wants both a point and a
+/// sign in these, and reads text otherwise.
 fn yaml(parameters: &Object) -> String {
     let mut value = Json::Object(parameters.clone());
     plain_numbers(&mut value);
@@ -141,7 +142,14 @@ fn plain_numbers(value: &mut Json) {
                 "NaN" => ".nan",
                 "Infinity" => ".inf",
                 "-Infinity" => "-.inf",
-                _ => return,
+                _ => {
+                    if let Some((digits, power)) = text.split_once(['e', 'E']) {
+                        let point = if digits.contains('.') { "" } else { ".0" };
+                        let sign = if power.starts_with(['+', '-']) { "" } else { "+" };
+                        *text = format!("{digits}{point}e{sign}{power}");
+                    }
+                    return;
+                }
             };
             word.clone_into(text);
         }
@@ -293,6 +301,7 @@ mod tests {
             ],
             jupyter_paths: Vec::new(),
             python: None,
+            programs: Vec::new(),
             temporary: folder.to_path_buf(),
             kept: folder.to_path_buf(),
             current: folder.to_path_buf(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpClient, HttpConnector};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig, StaticCredentialProvider};
 use reqwest::{Client, NoProxy, Proxy, RequestBuilder, StatusCode, Url};
 
 use super::Remote;
@@ -318,7 +318,10 @@ impl Network {
             };
             builder = builder
                 .with_config(GoogleConfigKey::BaseUrl, base)
-                .with_skip_signature(true)
+                // An emulator wants none, but only reading goes without: writing looks for some whatever it is told.
+                .with_credentials(Arc::new(StaticCredentialProvider::new(GcpCredential {
+                    bearer: String::new(),
+                })))
                 .with_client_options(ClientOptions::new().with_allow_http(true));
         }
         let usual = match variables.get("CLOUDSDK_CONFIG") {
