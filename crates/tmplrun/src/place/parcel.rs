@@ -54,8 +54,18 @@ impl Parcel {
             "--no-progress-bar",
         ]);
         say(&["--events", &format!("{{}}/{EVENTS}")]);
-        if !task.parameters.is_empty() {
-            files.push((PARAMETERS.to_owned(), yaml(task.parameters).into_bytes()));
+        let mut parameters = Object::new();
+        for (name, value) in task.parameters.iter() {
+            match not_a_number(value) {
+                // YAML as it is read here has no such numbers, and there is nothing to be hidden in one.
+                Some(word) => say(&["--parameters", &name, word]),
+                None => parameters.set(&name, value.clone()),
+            }
+        }
+        if !parameters.is_empty() {
+            // JSON is YAML.
+            let text = Style::notebook().write(&Json::Object(parameters));
+            files.push((PARAMETERS.to_owned(), text.into_bytes()));
             say(&["--parameters_file", &format!("{{}}/{PARAMETERS}")]);
         }
         let mut variables = Vec::new();
@@ -127,27 +137,14 @@ fn is_name(text: &str) -> bool {
         && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// JSON is YAML, apart from the numbers that JSON doesn't have.
-fn yaml(parameters: &Object) -> String {
-    let mut value = Json::Object(parameters.clone());
-    plain_numbers(&mut value);
-    Style::notebook().write(&value)
-}
-
-fn plain_numbers(value: &mut Json) {
-    match value {
-        Json::Number(text) => {
-            let word = match text.as_str() {
-                "NaN" => ".nan",
-                "Infinity" => ".inf",
-                "-Infinity" => "-.inf",
-                _ => return,
-            };
-            word.clone_into(text);
-        }
-        Json::Array(array) => array.items.iter_mut().for_each(plain_numbers),
-        Json::Object(object) => object.values_mut().for_each(|(_, value)| plain_numbers(value)),
-        _ => {}
+/// How `--parameters` takes a number that is none of JSON's.
+fn not_a_number(value: &Json) -> Option<&'static str> {
+    let Json::Number(text) = value else { return None };
+    match text.as_str() {
+        "NaN" => Some("nan"),
+        "Infinity" => Some("inf"),
+        "-Infinity" => Some("-inf"),
+        _ => None,
     }
 }
 
@@ -316,17 +313,28 @@ mod tests {
 
     #[test]
     fn parameters_arrive_as_they_were() {
-        let text = "a: 1\nb: 1.5\nc: .nan\nd: -.inf\ne: '1e5'\nf: 1.0e+16\ng: 'yes'\nh: [true, null, {x: '2020-01-01'}]\n\
+        let text = "a: 1\nb: 1.5\ne: '1e5'\nf: 1.0e+16\ng: 'yes'\nh: [true, null, {x: '2020-01-01'}]\n\
                     i: 123456789012345678901234567890\nj: \"\\u00e9 \\\"'\"\nk: '0x10'\nl: '1:30'\nm: ''\n";
-        let raw = |yaml: String| RawParameters {
-            yaml: vec![yaml],
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let given = RawParameters {
+            yaml: vec![text.to_owned()],
+            typed: vec![pair("c", "nan"), pair("d", "-inf")],
             ..RawParameters::default()
         };
-        let parameters = raw(text.to_owned()).resolve().unwrap();
+        let parameters = given.resolve().unwrap();
         assert_eq!(parameters.len(), 13);
         let parcel = pack(&parameters, Vec::new()).unwrap();
         let (_, sent) = parcel.files.iter().find(|(name, _)| name == PARAMETERS).unwrap();
-        let arrived = raw(String::from_utf8(sent.clone()).unwrap()).resolve().unwrap();
+        let arguments = parcel.arguments.iter().position(|word| word == "--parameters").unwrap();
+        let [_, c, nan, _, d, inf] = &parcel.arguments[arguments..arguments + 6] else {
+            panic!("{:?}", parcel.arguments)
+        };
+        let arrived = RawParameters {
+            yaml: vec![String::from_utf8(sent.clone()).unwrap()],
+            typed: vec![pair(c, nan), pair(d, inf)],
+            ..RawParameters::default()
+        };
+        let arrived = arrived.resolve().unwrap();
         for (name, value) in parameters.iter() {
             assert_eq!(arrived.get(&name), Some(value), "{name}");
         }
