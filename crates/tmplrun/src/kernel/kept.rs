@@ -4,7 +4,7 @@
 //! the protocol, and `kernel.json`, which says whose it is. The folder is there from the kernel's start, so that also one
 //! whose runner was killed is found.
 
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::process::{Process, started_at};
@@ -172,7 +172,11 @@ impl Home {
     }
 
     fn make(base: &Path, prefix: &str) -> Result<Self> {
-        let made = tempfile::Builder::new().prefix(prefix).tempdir_in(base);
+        let owner_only = std::fs::Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new()
+            .prefix(prefix)
+            .permissions(owner_only)
+            .tempdir_in(base);
         let made = made.map_err(|error| {
             Error::configuration("no private folder can be made for the kernel")
                 .at(base)

@@ -271,12 +271,9 @@ impl Kernel {
     /// file, with its process.
     ///
     /// # Errors
-    /// When that cannot be written; the kernel comes back then.
-    pub fn keep(mut self, kept: Kept) -> std::result::Result<Kept, (Self, Box<Error>)> {
-        let kept = match self.announce(kept) {
-            Ok(kept) => kept,
-            Err(error) => return Err((self, error)),
-        };
+    /// When that cannot be written; the kernel does not go on then.
+    pub fn keep(&mut self, kept: Kept) -> Result<Kept> {
+        let kept = self.announce(kept)?;
         self.process.detach();
         self.home.keep();
         Ok(kept)
@@ -293,22 +290,22 @@ impl Kernel {
         let Ok((endpoints, key)) = Endpoints::read_file(&kept.connection_file) else {
             return Ok(None);
         };
-        let Some(process) = Process::attach(kept.pid, kept.started, &folder.join(kept::LOG)) else {
+        let Some(mut process) = Process::attach(kept.pid, kept.started, &folder.join(kept::LOG)) else {
             return Ok(None);
         };
         let connected = tokio::select! {
-            connected = tokio::time::timeout(patience, connect(&endpoints)) => connected,
-            () = cancel.cancelled() => {
-                let mut process = process;
-                process.detach();
-                return Err(interrupted());
-            }
+            connected = tokio::time::timeout(patience, connect(&endpoints)) => connected.ok().and_then(Result::ok),
+            _ = process.exited() => None,
+            () = cancel.cancelled() => None,
         };
-        let Ok(Ok((shell, iopub, control))) = connected else {
+        let Some((shell, iopub, control)) = connected else {
             // Whoever asked decides what becomes of it.
-            let mut process = process;
             process.detach();
-            return Ok(None);
+            return if cancel.is_cancelled() {
+                Err(interrupted())
+            } else {
+                Ok(None)
+            };
         };
         let mut kernel = Self {
             process,

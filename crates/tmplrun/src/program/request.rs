@@ -175,9 +175,9 @@ fn flow(arguments: &Arguments, input: &Path, parameters: &Object) -> Result<Prep
         None => Some(dated_folder(name)?),
     };
     // Where a link leads now, not where it may lead later.
-    let folder = folder.map(|folder| match arguments.resume {
-        true => folder.canonicalize().unwrap_or(folder),
-        false => folder,
+    let folder = folder.map(|folder| match fs_err::read_link(&folder) {
+        Ok(to) if arguments.resume => folder.parent().unwrap_or(Path::new("")).join(to),
+        _ => folder,
     });
     let request = Request::flow(name, flow, &selection, folder.as_deref())?;
     if let Some(folder) = &folder {

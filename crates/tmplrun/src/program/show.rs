@@ -62,8 +62,8 @@ pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
         .filter_map(|step| Some((step, step.kernel.as_ref()?)))
     {
         note(&format!(
-            "the kernel of {} goes on (process {}):\n    jupyter console --existing {}\n  --resume goes on in it, `tmplrun \
-             --end-kernel {}` ends it",
+            "the kernel of {} goes on (process {}):\n    jupyter console --existing {}\n  (leave it with `exit(keep_kernel=True)`) \
+             --resume goes on in it, `tmplrun --end-kernel {}` ends it",
             step.name,
             kept.pid,
             kept.connection_file.display(),

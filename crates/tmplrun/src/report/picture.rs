@@ -102,7 +102,7 @@ impl Layout {
         let rows = ranks.iter().max().map_or(1, |rank| rank + 1);
         let mut table: Vec<Vec<usize>> = vec![Vec::new(); rows];
         let mut across = vec![0.0; count];
-        for rank in 0..rows {
+        for (rank, place) in table.iter_mut().enumerate() {
             let mut row: Vec<usize> = (0..count).filter(|step| ranks[*step] == rank).collect();
             let above = |step: usize| {
                 let edges = graph.edges(step);
@@ -112,7 +112,7 @@ impl Layout {
             for (column, step) in row.iter().enumerate() {
                 across[*step] = column as f64 - (row.len() as f64 - 1.0) / 2.0;
             }
-            table[rank] = row;
+            *place = row;
         }
         let columns = table.iter().map(Vec::len).max().unwrap_or(1).max(1);
         let width = columns * (WIDTH + GAP) - GAP + 4;

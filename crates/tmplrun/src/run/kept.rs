@@ -73,7 +73,7 @@ impl Running<'_> {
         }
     }
 
-    /// Lets the kernel go on if that was asked for; gives it back otherwise.
+    /// Lets the kernel go on if that was asked for; `None` if it is to end.
     pub(super) fn keep(
         &self,
         index: usize,
@@ -81,15 +81,15 @@ impl Running<'_> {
         plan: &StepPlan,
         status: Status,
         state: Option<Json>,
-        kernel: Kernel,
-    ) -> std::result::Result<Kept, Kernel> {
+        kernel: &mut Kernel,
+    ) -> Option<Kept> {
         let wanted = match self.options.keep_kernel {
             KeepKernel::Never => false,
             KeepKernel::OnFailure => status != Status::Completed,
             KeepKernel::Always => true,
         };
         if !wanted || kernel.has_ended() {
-            return Err(kernel);
+            return None;
         }
         let about = Kept {
             state: state.unwrap_or(Json::Null),
@@ -105,11 +105,11 @@ impl Running<'_> {
                         connection_file: kept.connection_file.display().to_string(),
                     },
                 );
-                Ok(kept)
+                Some(kept)
             }
-            Err((kernel, error)) => {
+            Err(error) => {
                 self.warn(index, error.to_string());
-                Err(kernel)
+                None
             }
         }
     }
@@ -136,7 +136,10 @@ impl Running<'_> {
             }
         }
         let Some(kept) = found else {
-            self.warn(index, "no kernel was kept: the notebook runs from its start".to_owned());
+            // In a flow, most notebooks that are left have not begun yet.
+            if self.alone {
+                self.warn(index, "no kernel was kept: the notebook runs from its start".to_owned());
+            }
             return Ok(None);
         };
         let secrets = kept.state.get("secrets").and_then(Json::as_array).unwrap_or_default();

@@ -248,6 +248,7 @@ pub async fn run(
     }
     let folder = tempfile::Builder::new()
         .prefix("tmplrun-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
             Error::configuration("no private folder can be made")
@@ -283,6 +284,7 @@ pub async fn run(
         run: &run,
         channel: &channel,
         resumes: request.resumes,
+        alone: request.folder.is_none(),
         left: Mutex::default(),
     };
     let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
@@ -398,6 +400,8 @@ struct Running<'a> {
     run: &'a str,
     channel: &'a Channel,
     resumes: bool,
+    /// It is no flow but one notebook.
+    alone: bool,
     left: Mutex<Vec<LeftProcess>>,
 }
 
@@ -734,15 +738,12 @@ impl Running<'_> {
         }
         // Written before the kernel ends: its end may take a while, and nothing more is to come.
         let saved = saver.finish(notebook, self.masker);
-        let kernel = match self.keep(index, step, plan, status, state, kernel) {
-            Ok(went_on) => {
-                *kept = Some(went_on);
-                drop(channel);
-                saved?;
-                return outcome;
-            }
-            Err(kernel) => kernel,
-        };
+        *kept = self.keep(index, step, plan, status, state, &mut kernel);
+        drop(channel);
+        if kept.is_some() {
+            saved?;
+            return outcome;
+        }
         let gently = matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
         let processes = Box::pin(kernel.shut_down(gently)).await;
         let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);
