@@ -597,3 +597,89 @@ fn a_flow_s_notebooks_are_jobs_that_hand_values_on() {
     assert!(lab.path("slurm/2/arguments").exists() && !lab.path("slurm/3").exists());
     cluster.assert_clean();
 }
+
+/// The same on a real cluster: `TMPLRUN_TEST_SLURM` is the command that leads there as an ordinary user, such as "ssh
+/// cluster", and `TMPLRUN_TEST_SLURM_PYTHON` a Python there that has ipykernel.
+#[test]
+#[ignore = "needs a cluster, named in TMPLRUN_TEST_SLURM and TMPLRUN_TEST_SLURM_PYTHON"]
+fn a_real_slurm_does_the_same() {
+    let named = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let (prefix, python) = (named("TMPLRUN_TEST_SLURM"), named("TMPLRUN_TEST_SLURM_PYTHON"));
+    let lab = Lab::new();
+    let command = |notebook: &str, more: &[&str]| {
+        let mut all = vec![
+            notebook,
+            "o.ipynb",
+            "--on",
+            "slurm",
+            "--on-prefix",
+            &prefix,
+            "--python",
+            &python,
+        ];
+        all.extend(more);
+        let mut command = lab.command(&all);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        command
+    };
+    let run = |notebook: &str, more: &[&str]| Run::from(command(notebook, more).output().unwrap());
+
+    lab.notebook(
+        "n.ipynb",
+        &[
+            tagged("alpha = 1\nkey = ''", &["parameters"]),
+            code("import os\nprint(alpha * 2, int(os.environ['SLURM_JOB_ID']) > 0, len(os.environ[key.removeprefix('env:')]))"),
+        ],
+    );
+    let mut with_secret = command(
+        "n.ipynb",
+        &[
+            "-p",
+            "alpha",
+            "21",
+            "--secret",
+            "key=env:KEY",
+            "--slurm",
+            "time=5",
+            "--slurm",
+            "mem=100M",
+        ],
+    );
+    Run::from(with_secret.env("KEY", "v4riable-Secret-77").output().unwrap()).expect(0);
+    assert_eq!(stream(&lab.read("o.ipynb"), 2), "42 True 18\n");
+
+    lab.notebook("f.ipynb", &[code("1 / 0")]);
+    run("f.ipynb", &[]).expect(1).says("ZeroDivisionError");
+    run("f.ipynb", &["--slurm", "partition=no-such-partition"])
+        .expect(2)
+        .says("no-such-partition");
+
+    lab.notebook(
+        "s.ipynb",
+        &[code("print('kept')"), code("import time\ntime.sleep(600)")],
+    );
+    for cancelled_here in [true, false] {
+        let events = format!("e-{cancelled_here}.jsonl");
+        let child = command("s.ipynb", &["--events", &events]).spawn().unwrap();
+        while !(lab.path(&events).exists() && lab.text(&events).matches("\"cell_started\"").count() == 2) {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        if cancelled_here {
+            signal(child.id(), "INT");
+            Cluster::finish(child).expect(130);
+        } else {
+            let text = lab.text(&events);
+            let submitted = text.lines().find(|line| line.contains("\"submitted\"")).unwrap();
+            let event: Value = serde_json::from_str(submitted).unwrap();
+            let line = format!("scancel {}", event["job"].as_str().unwrap());
+            let words = shlex::split(&prefix).unwrap();
+            let done = Command::new(&words[0]).args(&words[1..]).arg(line).status().unwrap();
+            assert!(done.success());
+            Cluster::finish(child).expect(138).says("somebody cancelled job");
+        }
+        assert!(lab.text("o.ipynb").contains("kept"));
+    }
+    lab.assert_clean();
+}
