@@ -5,7 +5,7 @@ use tmplrun::events::Status;
 
 use crate::lab::{Lab, code, python, tagged, text};
 
-#[allow(dead_code, clippy::print_stdout, clippy::print_stderr)]
+#[allow(dead_code)]
 #[path = "../../examples/watch.rs"]
 mod watch;
 
