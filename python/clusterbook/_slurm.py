@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from ._errors import DesignError, JobError, NotFoundError
+from ._errors import ClusterbookError, DesignError, JobError, NotFoundError
 from ._html import BAD, BUSY, GOOD, IDLE, NOTE, escape, in_notebook, this_cell
 from ._table import Table
 
@@ -269,7 +269,7 @@ class Slurm:
             code = f", exit status {done.exit_code}" if done.exit_code else ""
             reason = done.row.get("reason")
             raise JobError(
-                f"job {id} ended as {done.state}{code}" + (f" ({reason})" if reason else ""),
+                f"job {id} ended as {done.state}{code}" + (f" ({reason})" if reason else "") + _last_words(done),
                 hint=f"look at its output with cluster.slurm.job({id}).output()",
                 job=done,
             )
@@ -322,6 +322,15 @@ class _Waiting:
         self._job = job
         if self._handle is not None:
             self._handle.update(self._bundle(), raw=True)
+
+
+def _last_words(job: Job, lines: int = 10) -> str:
+    """The end of a job's output, for an error; nothing where it can't be had."""
+    try:
+        words = job.output().strip().splitlines()[-lines:]
+    except ClusterbookError:
+        return ""
+    return "; its last words:\n" + "\n".join(f"    {line}" for line in words) if words else ""
 
 
 def _mebibytes(memory: int | str | None) -> int | None:
