@@ -15,6 +15,8 @@ pub struct Environment {
     pub python: Option<PathBuf>,
     /// Where the kernels' private folders go; kept short, since socket paths are limited to about 100 bytes.
     pub temporary: PathBuf,
+    /// Where kernels live that go on after a run; made when it is needed, for its owner only. Kept short, too.
+    pub kept: PathBuf,
     /// The folder that relative paths start from.
     pub current: PathBuf,
 }

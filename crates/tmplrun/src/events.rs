@@ -3,7 +3,7 @@
 //! The library tells; writers show. A terminal, a log and a file of JSON lines are all writers of the same events.
 //! Texts in events are masked already.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::run::CellFailure;
@@ -34,6 +34,8 @@ pub enum Event {
         run: String,
         /// The names of the steps.
         steps: Vec<String>,
+        /// For each step, the places of the steps that it needs.
+        needs: Vec<Vec<usize>>,
     },
     /// A notebook begins; its kernel is being started.
     NotebookStarted {
@@ -90,6 +92,22 @@ pub enum Event {
         /// What.
         message: String,
     },
+    /// A notebook goes on in the kernel that was kept for it.
+    KernelResumed {
+        /// Which step.
+        step: usize,
+        /// The first cell that runs, by its place in the notebook.
+        index: usize,
+    },
+    /// A notebook's kernel goes on after the run.
+    KernelKept {
+        /// Which step.
+        step: usize,
+        /// The kernel's process.
+        pid: i32,
+        /// The file that tells clients how to reach it.
+        connection_file: String,
+    },
     /// A notebook ended, or was passed over.
     NotebookFinished {
         /// Which step.
@@ -127,12 +145,14 @@ pub enum Stream {
 }
 
 /// How something ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
     /// It has not run.
     Pending,
+    /// It runs.
+    Running,
     /// As wanted.
     Completed,
     /// A cell raised.
@@ -143,8 +163,10 @@ pub enum Status {
     KernelDied,
     /// The caller stopped it.
     Interrupted,
-    /// It was not asked for, or an earlier step had failed.
+    /// It was not asked for, or a step that it needs had failed.
     Skipped,
+    /// An earlier run, which this one goes on with, completed it.
+    DoneBefore,
 }
 
 impl Status {
@@ -153,17 +175,20 @@ impl Status {
     pub fn word(self) -> &'static str {
         match self {
             Self::Pending => "not run",
+            Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::TimedOut => "timed out",
             Self::KernelDied => "kernel died",
             Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
+            Self::DoneBefore => "done before",
         }
     }
 }
 
-/// Takes events. Called from the task that runs the notebook, so it must not block for long.
+/// Takes events. Notebooks that run side by side tell theirs in turns. Called from the task that runs them, so it must
+/// not block for long.
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn take(&self, record: &Record);

@@ -131,6 +131,18 @@ impl Notebook {
         self.cell_values().get(index).map(Cell)
     }
 
+    /// The cells as they stand in the document.
+    pub(crate) fn cells_raw(&self) -> &[Json] {
+        self.cell_values()
+    }
+
+    /// Puts another cell in the place of the one at `index`.
+    pub(crate) fn replace_cell(&mut self, index: usize, cell: Json) {
+        if let Some(place) = self.cells_mut().and_then(|cells| cells.get_mut(index)) {
+            *place = cell;
+        }
+    }
+
     fn cell_values(&self) -> &[Json] {
         self.root.get("cells").and_then(Json::as_array).unwrap_or_default()
     }

@@ -1,5 +1,6 @@
 //! Running the cells of one notebook in a started kernel.
 
+mod journal;
 mod metadata;
 mod outputs;
 mod save;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use outputs::RESULT_TYPE;
 
+pub(crate) use journal::{Writer, recover};
 pub(crate) use metadata::{NotebookEntry, Span, add_markers, notebook_entry};
 pub(crate) use save::{Saver, masked, write_atomically};
 
@@ -24,12 +26,15 @@ use crate::json::{Json, Object};
 use crate::kernel::{Incoming, Kernel};
 use crate::mask::{Masker, StreamMask};
 use crate::notebook::{CellKind, Notebook};
+use crate::parameters::merge;
 use crate::run::{CellFailure, CellResult};
 
 /// Cells tagged so are passed over.
 const SKIP: &str = "skip-execution";
 /// Cells tagged so may raise.
 const MAY_RAISE: &str = "raises-exception";
+/// The last output of cells tagged so is a result, for kernels that cannot display data of the type for it.
+const RESULT: &str = "result";
 /// How long an interrupted kernel has before it is killed.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// How long broadcasts may trail the reply; some kernels forget to say that they are idle.
@@ -51,6 +56,10 @@ pub(crate) struct Execution<'a> {
     pub(crate) sink: &'a dyn EventSink,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) saver: &'a mut Saver,
+    /// The first cell to run: those before it have run in this kernel.
+    pub(crate) first: usize,
+    /// When the notebook as a whole must have ended.
+    pub(crate) end_by: Option<Instant>,
 }
 
 /// How a notebook's cells ended.
@@ -60,6 +69,18 @@ pub(crate) struct Executed {
     pub(crate) failure: Option<CellFailure>,
     pub(crate) cells: Vec<CellResult>,
     pub(crate) results: Object,
+}
+
+impl Executed {
+    /// A notebook none of whose cells ran.
+    pub(crate) fn without_cells(status: Status) -> Self {
+        Self {
+            status,
+            failure: None,
+            cells: Vec::new(),
+            results: Object::new(),
+        }
+    }
 }
 
 /// How one cell ended.
@@ -97,14 +118,10 @@ impl Execution<'_> {
     pub(crate) async fn run(&mut self, kernel: &mut Kernel, notebook: &mut Notebook) -> Result<Executed> {
         let runnable = runnable(notebook);
         let mut outputs = Outputs::default();
-        let mut executed = Executed {
-            status: Status::Completed,
-            failure: None,
-            cells: Vec::new(),
-            results: Object::new(),
-        };
-        let mut number = 0;
-        for index in 0..notebook.cell_count() {
+        let mut executed = Executed::without_cells(Status::Completed);
+        let mut number = runnable.iter().filter(|index| **index < self.first).count();
+        self.saver.begin(notebook, self.masker)?;
+        for index in self.first..notebook.cell_count() {
             if !runnable.contains(&index) {
                 // What there is nothing to run in has run, as far as readers of these keys are concerned.
                 let now = Span::since(Timestamp::now());
@@ -148,6 +165,7 @@ impl Execution<'_> {
             let ended = status != Status::Completed || failure.is_early_exit();
             let status = if tolerated { Status::Completed } else { status };
             metadata::cell_finished(notebook, index, span, raised && !tolerated, status == Status::Completed);
+            self.saver.cell_ended(index, notebook, self.masker)?;
             executed.cells.push(CellResult {
                 index,
                 heading,
@@ -168,10 +186,31 @@ impl Execution<'_> {
                 executed.failure = failure.into_failure();
                 break;
             }
+            if status == Status::Completed && notebook.cell(index).is_some_and(|cell| cell.has_tag(RESULT)) {
+                self.take_result(notebook, index, &mut outputs);
+            }
             self.saver.save_now_and_then(notebook, self.masker)?;
         }
         executed.results = outputs.results;
         Ok(executed)
+    }
+
+    /// Makes a result of the last output of a cell that is tagged for it.
+    fn take_result(&self, notebook: &Notebook, index: usize, outputs: &mut Outputs) {
+        let last = notebook.cell(index).and_then(|cell| cell.outputs().last());
+        match last.and_then(outputs::tagged_result) {
+            Some(result) => merge(&mut outputs.results, result),
+            None => tell(
+                self.sink,
+                Event::Warning {
+                    step: Some(self.step),
+                    message: format!(
+                        "cell {} is tagged `{RESULT}`, but its last output is no JSON object: it hands nothing on",
+                        index + 1
+                    ),
+                },
+            ),
+        }
     }
 
     /// Turns a cell's end into its status and, if it ends the notebook, the reason.
@@ -200,11 +239,15 @@ impl Execution<'_> {
             End::EarlyExit => return (Status::Completed, Verdict::EarlyExit),
             End::Raised { name, value, traceback } => (Status::Failed, failure(&name, value, traceback)),
             End::TimedOut => {
-                let limit = self.cell_timeout.unwrap_or_default().as_secs_f64();
-                (
-                    Status::TimedOut,
-                    failure("CellTimeout", format!("the cell ran longer than {limit} s"), Vec::new()),
-                )
+                let notebook_is_late = self.end_by.is_some_and(|end_by| end_by <= Instant::now());
+                let (name, value) = match self.cell_timeout.filter(|_| !notebook_is_late) {
+                    Some(limit) => (
+                        "CellTimeout",
+                        format!("the cell ran longer than {} s", limit.as_secs_f64()),
+                    ),
+                    None => ("NotebookTimeout", "the notebook's time ran out in this cell".to_owned()),
+                };
+                (Status::TimedOut, failure(name, value, Vec::new()))
             }
             End::Interrupted => {
                 let failure = failure(
@@ -240,10 +283,12 @@ impl Execution<'_> {
         source: &str,
     ) -> Result<End> {
         outputs.begin(notebook, index);
+        self.saver.cell_started(index, Timestamp::now())?;
         let request = kernel.execute(source, false).await?;
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         let soon = |period: Duration| if period.is_zero() { far } else { Instant::now() + period };
-        let mut deadline = self.cell_timeout.map_or(far, soon);
+        // Whichever comes first: the cell's time or the notebook's.
+        let mut deadline = self.cell_timeout.map_or(far, soon).min(self.end_by.unwrap_or(far));
         let mut nudge_at = soon(NUDGE);
         let mut autosave_at = soon(self.autosave);
         let mut flush_at = far;
@@ -286,6 +331,7 @@ impl Execution<'_> {
                         if message.kind == "execute_input" {
                             self.time(notebook, index, "iopub.execute_input", message.date.clone());
                         }
+                        self.saver.message(&message.kind, &message.content, self.masker)?;
                         match outputs.take(notebook, self.masker, &message.kind, &message.content) {
                             Shown::Nothing => {}
                             Shown::Stream { stderr, text } => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::json::{Json, Object};
+use crate::json::{self, Json, Object};
 use crate::mask::{Masker, StreamMask};
 use crate::notebook::{Notebook, lines};
 
@@ -216,6 +216,34 @@ impl Outputs {
     }
 }
 
+/// What an output means as a result: its JSON data, or its text, whole or its last line, read as a JSON object. Kernels
+/// that show a string in quotes are understood too.
+pub(super) fn tagged_result(output: &Json) -> Option<Object> {
+    let data = output.get("data");
+    if let Some(Json::Object(object)) = data.and_then(|data| data.get("application/json")) {
+        return Some(object.clone());
+    }
+    let text = match output.get("text") {
+        Some(text) => text.joined(),
+        None => data.and_then(|data| data.get("text/plain")).and_then(Json::joined),
+    }?;
+    let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    [&*text, last].into_iter().find_map(as_object)
+}
+
+fn as_object(text: &str) -> Option<Object> {
+    let text = text.trim();
+    let unquoted = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\''));
+    match json::parse(unquoted.unwrap_or(text)).ok()?.restyled() {
+        Json::Object(object) => Some(object),
+        Json::String(inner) => match json::parse(inner.decode().trim()).ok()?.restyled() {
+            Json::Object(object) => Some(object),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn push(notebook: &mut Notebook, cell: usize, output: Json) -> usize {
     let outputs = notebook
         .cell_mut(cell)
@@ -327,7 +355,17 @@ fn overwritten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::overwritten;
+    use super::{as_object, overwritten};
+
+    #[test]
+    fn a_tagged_result_is_an_object_in_any_kernels_spelling() {
+        for text in ["{\"a\": 1}\n", "'{\"a\": 1}'", "\"{\\\"a\\\": 1}\""] {
+            assert_eq!(as_object(text).unwrap().get("a").unwrap().as_i64(), Some(1), "{text}");
+        }
+        for text in ["", "[1]", "5", "\"text\"", "a: 1"] {
+            assert_eq!(as_object(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn lines_written_over_keep_what_a_terminal_shows_last() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 
+use super::kept::LOG;
 use super::process::{MARKER, Process};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -20,6 +21,9 @@ use crate::kernelspec::KernelSpec;
 
 /// Longest Unix socket path that the system takes.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// The keys of the ports in a connection file, in the order of the channels.
+const PORTS: [&str; 5] = ["shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"];
 
 /// How the kernel's sockets are reached.
 #[derive(Debug, Clone)]
@@ -67,6 +71,23 @@ impl Endpoints {
         }
     }
 
+    /// What a connection file says, and its key.
+    pub(super) fn read_file(path: &Path) -> std::io::Result<(Self, String)> {
+        let odd = || std::io::Error::other("this is not a connection file of ours");
+        let content = crate::json::parse(&fs_err::read_to_string(path)?).map_err(|_| odd())?;
+        let key = content.text("key").ok_or_else(odd)?.into_owned();
+        let ip = content.text("ip").ok_or_else(odd)?.into_owned();
+        if content.text("transport").as_deref() == Some("ipc") {
+            return Ok((Self::Ipc { prefix: ip.into() }, key));
+        }
+        let mut ports = [0; 5];
+        for (port, name) in ports.iter_mut().zip(PORTS) {
+            let number = content.get(name).and_then(Json::as_i64).ok_or_else(odd)?;
+            *port = u16::try_from(number).map_err(|_| odd())?;
+        }
+        Ok((Self::Tcp { ports }, key))
+    }
+
     /// Writes the connection file, for its owner only.
     pub(super) fn write_file(&self, path: &Path, key: &str, kernel: &str) -> std::io::Result<()> {
         let (transport, ip, ports) = match self {
@@ -74,10 +95,7 @@ impl Endpoints {
             Self::Tcp { ports } => ("tcp", "127.0.0.1".to_owned(), *ports),
         };
         let mut content = Object::new().with("transport", transport).with("ip", ip);
-        for (name, port) in ["shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"]
-            .iter()
-            .zip(ports)
-        {
+        for (name, port) in PORTS.iter().zip(ports) {
             content.set(name, i64::from(port));
         }
         content.set("key", key);
@@ -169,10 +187,18 @@ pub(super) fn start(
     command.envs(options.variables.iter().map(|(key, value)| (key, value)));
     command.env(MARKER, &options.run);
     // Lets a kernel notice our end where the parent-death signal does not reach (a kernel started through a wrapper).
-    command.env("JPY_PARENT_PID", std::process::id().to_string());
+    // One that may be kept must not notice.
+    let log = options
+        .keep
+        .as_ref()
+        .and_then(|_| connection_file.parent())
+        .map(|folder| folder.join(LOG));
+    if log.is_none() {
+        command.env("JPY_PARENT_PID", std::process::id().to_string());
+    }
     // The debugger warns about frozen modules on standard error of every kernel otherwise.
     command.env("PYDEVD_DISABLE_FILE_VALIDATION", "1");
-    Process::start(command).map_err(|error| {
+    Process::start(command, log.as_deref()).map_err(|error| {
         Error::configuration(format!(
             "the kernel `{}` cannot be started: `{program}` does not run",
             spec.name

@@ -4,6 +4,7 @@
 //! first; nothing here asks again and again. Standard input is never offered to a kernel (`allow_stdin` is false), so
 //! there is no such channel.
 
+mod kept;
 mod launch;
 mod process;
 mod readiness;
@@ -16,11 +17,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use zeromq::{DealerSocket, Socket as _, SocketSend as _, SubSocket, ZmqError};
 
+pub use kept::{Kept, end as end_kept, list as list_kept};
 pub use process::{LeftProcess, MARKER};
 pub(crate) use wire::Message;
 
+use kept::Home;
 use launch::{Channel, Endpoints};
-use process::Process;
+use process::{KERNEL_MARKER, Process};
 use wire::Session;
 
 use crate::environment::Environment;
@@ -40,12 +43,14 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 pub struct StartOptions {
     /// The kernel's working folder.
     pub folder: PathBuf,
-    /// More variables for the kernel.
+    /// More variables for the kernel; `{kernel_folder}` stands for its private folder.
     pub variables: Vec<(String, String)>,
     /// The run's id, put into the environment as [`MARKER`].
     pub run: String,
     /// How long the kernel may take to answer for the first time.
     pub patience: Duration,
+    /// The kernel may be kept when the program ends: its private folder is made in this one, which is the user's alone.
+    pub keep: Option<PathBuf>,
 }
 
 /// What arrives from a kernel.
@@ -69,9 +74,10 @@ pub struct Kernel {
     interrupt_by_message: bool,
     language_info: Json,
     died: Option<ExitStatus>,
-    run: String,
+    /// What its processes carry in their environment as [`KERNEL_MARKER`].
+    marker: String,
     /// Holds the connection file and the sockets; removed with the kernel.
-    _folder: tempfile::TempDir,
+    home: Home,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -94,9 +100,19 @@ impl Kernel {
         environment: &Environment,
         cancel: &CancellationToken,
     ) -> Result<Self> {
-        let folder = private_folder(&environment.temporary)?;
+        let folder = match &options.keep {
+            Some(base) => Home::keepable(base)?,
+            None => Home::private(&environment.temporary)?,
+        };
+        let marker = uuid::Uuid::new_v4().to_string();
+        let mut options = options.clone();
+        options.variables.push((KERNEL_MARKER.to_owned(), marker.clone()));
+        for (_, value) in &mut options.variables {
+            *value = value.replace("{kernel_folder}", &folder.path().display().to_string());
+        }
+        let options = &options;
         let session = Session::new();
-        let connection_file = folder.path().join("connection.json");
+        let connection_file = folder.path().join(kept::CONNECTION);
         let endpoints = Endpoints::choose(spec, folder.path())
             .and_then(|endpoints| {
                 endpoints.write_file(&connection_file, session.key(), &spec.name)?;
@@ -148,8 +164,8 @@ impl Kernel {
             interrupt_by_message: spec.interrupt_by_message,
             language_info: Json::Null,
             died: None,
-            run: options.run.clone(),
-            _folder: folder,
+            marker,
+            home: folder,
         };
         let answered = tokio::select! {
             answered = tokio::time::timeout_at(deadline, kernel.handshake()) => answered,
@@ -223,6 +239,108 @@ impl Kernel {
              (getattr(getattr(get_ipython(), 'kernel', None), 'iopub_thread', None))"
         );
         self.execute(&code, true).await.map(drop)
+    }
+
+    /// The folder that holds the connection file.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The file that tells other clients how to reach the kernel.
+    #[must_use]
+    pub fn connection_file(&self) -> PathBuf {
+        self.home.path().join(kept::CONNECTION)
+    }
+
+    /// Writes beside the connection file whose kernel this is, so that it is found should nobody be left to end it.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn announce(&self, mut kept: Kept) -> Result<Kept> {
+        kept.pid = self.process.pid();
+        kept.started = process::started_at(kept.pid).unwrap_or_default();
+        kept.connection_file = self.connection_file();
+        kept.interrupt_by_message = self.interrupt_by_message;
+        kept.marker.clone_from(&self.marker);
+        kept.write(self.home.path())?;
+        Ok(kept)
+    }
+
+    /// Lets the kernel go on without us; it must have been started to be kept. `kept` is written beside its connection
+    /// file, with its process.
+    ///
+    /// # Errors
+    /// When that cannot be written; the kernel does not go on then.
+    pub fn keep(&mut self, kept: Kept) -> Result<Kept> {
+        let kept = self.announce(kept)?;
+        self.process.detach();
+        self.home.keep();
+        Ok(kept)
+    }
+
+    /// Goes on with a kept kernel. `None` if it does not live any more, or does not answer in time.
+    ///
+    /// # Errors
+    /// When the caller cancels.
+    pub async fn attach(kept: &Kept, patience: Duration, cancel: &CancellationToken) -> Result<Option<Self>> {
+        let Some(folder) = kept.connection_file.parent() else {
+            return Ok(None);
+        };
+        let Ok((endpoints, key)) = Endpoints::read_file(&kept.connection_file) else {
+            return Ok(None);
+        };
+        let Some(mut process) = Process::attach(kept.pid, kept.started, &folder.join(kept::LOG)) else {
+            return Ok(None);
+        };
+        let connected = tokio::select! {
+            connected = tokio::time::timeout(patience, connect(&endpoints)) => connected.ok().and_then(Result::ok),
+            _ = process.exited() => None,
+            () = cancel.cancelled() => None,
+        };
+        let Some((shell, iopub, control)) = connected else {
+            // Whoever asked decides what becomes of it.
+            process.detach();
+            return if cancel.is_cancelled() {
+                Err(interrupted())
+            } else {
+                Ok(None)
+            };
+        };
+        let mut kernel = Self {
+            process,
+            session: Session::with_key(key),
+            shell,
+            iopub,
+            control,
+            interrupt_by_message: kept.interrupt_by_message,
+            language_info: Json::Null,
+            died: None,
+            marker: kept.marker.clone(),
+            home: Home::taken_over(folder),
+        };
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(patience, kernel.handshake()) => answered,
+            () = cancel.cancelled() => {
+                kernel.process.detach();
+                kernel.home.keep();
+                return Err(interrupted());
+            }
+        };
+        match answered {
+            Ok(Ok(())) => Ok(Some(kernel)),
+            _ => {
+                kernel.process.detach();
+                kernel.home.keep();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether its process has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.process.has_exited()
     }
 
     /// What the kernel says about its language.
@@ -307,7 +425,7 @@ impl Kernel {
             if self.language_info.text("name").as_deref() == Some("python") {
                 let _ = self.execute(quick, true).await;
             }
-            let left = self.process.left(&self.run);
+            let left = self.process.left(&self.marker);
             if let Some((_, message)) = self
                 .session
                 .request("shutdown_request", Object::new().with("restart", false))
@@ -316,11 +434,11 @@ impl Kernel {
             }
             let _ = tokio::time::timeout(SHUTDOWN_GRACE, self.process.exited()).await;
             self.process.end_session().await;
-            return merge_left(left, self.process.left(&self.run));
+            return merge_left(left, self.process.left(&self.marker));
         }
-        let left = self.process.left(&self.run);
+        let left = self.process.left(&self.marker);
         self.process.end_session().await;
-        merge_left(left, self.process.left(&self.run))
+        merge_left(left, self.process.left(&self.marker))
     }
 }
 
@@ -376,15 +494,4 @@ async fn receive(socket: &mut impl zeromq::SocketRecv, session: &Session) -> Opt
             return Some(message);
         }
     }
-}
-
-fn private_folder(temporary: &Path) -> Result<tempfile::TempDir> {
-    tempfile::Builder::new()
-        .prefix("tmplrun-")
-        .tempdir_in(temporary)
-        .map_err(|error| {
-            Error::configuration("no private folder can be made for the kernel")
-                .at(temporary)
-                .because(error)
-        })
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +15,10 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
 
-/// The variable by which processes that a run started are found again.
+/// The variable that names the run to the processes that it started.
 pub const MARKER: &str = "TMPLRUN_RUN";
+/// The variable by which processes that come from one kernel are found again: several kernels of a run live at once.
+pub(super) const KERNEL_MARKER: &str = "TMPLRUN_KERNEL";
 
 /// So much of what the kernel's process wrote outside the protocol is kept.
 const KEPT_LINES: usize = 20;
@@ -26,6 +29,10 @@ pub(crate) struct Process {
     pid: Pid,
     exit: watch::Receiver<Option<ExitStatus>>,
     lines: Arc<Mutex<VecDeque<String>>>,
+    /// Where a process that may outlive us writes instead of to us.
+    log: Option<PathBuf>,
+    /// It is to go on without us.
+    detached: bool,
     /// Lets the starting thread go; see [`Process::start`].
     _keeper: std::sync::mpsc::Sender<()>,
 }
@@ -45,14 +52,24 @@ impl Process {
     /// Starts `command` in a session of its own.
     ///
     /// The parent-death signal is sent when the *thread* that started the child ends, so a thread is kept for that.
-    pub(crate) fn start(mut command: std::process::Command) -> std::io::Result<Self> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+    ///
+    /// With a `log`, the process may outlive us: it writes there, and no signal follows our death.
+    pub(crate) fn start(mut command: std::process::Command, log: Option<&Path>) -> std::io::Result<Self> {
+        command.stdin(Stdio::null());
+        match log {
+            Some(log) => {
+                let log = fs_err::File::create(log)?.into_parts().0;
+                command.stdout(log.try_clone()?).stderr(log)
+            }
+            None => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+        };
+        let outlives = log.is_some();
         let parent = rustix::process::getpid();
         let before_exec = move || {
             rustix::process::setsid()?;
+            if outlives {
+                return Ok(());
+            }
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the line above.
             if rustix::process::getppid() != Some(parent) {
@@ -106,8 +123,42 @@ impl Process {
             pid,
             exit,
             lines,
+            log: log.map(Path::to_path_buf),
+            detached: false,
             _keeper: keeper,
         })
+    }
+
+    /// Takes over a process that is not our child: the one with this number that started at `started`.
+    pub(crate) fn attach(pid: i32, started: u64, log: &Path) -> Option<Self> {
+        let pid = Pid::from_raw(pid)?;
+        let descriptor = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+        // Looked at after it was opened: from here on the descriptor is of this very process.
+        if started_at(pid.as_raw_nonzero().get()) != Some(started) {
+            return None;
+        }
+        let (exited, exit) = watch::channel(None);
+        tokio::spawn(async move {
+            if let Ok(descriptor) = super::readiness::watched(descriptor) {
+                let _ = descriptor.readable().await;
+            }
+            // How somebody else's child ended is told to its parent only.
+            let _ = exited.send(Some(ExitStatus::from_raw(0)));
+        });
+        let (keeper, _) = std::sync::mpsc::channel();
+        Some(Self {
+            pid,
+            exit,
+            lines: Arc::default(),
+            log: Some(log.to_path_buf()),
+            detached: false,
+            _keeper: keeper,
+        })
+    }
+
+    /// Lets the process go on after us; it must have been started with a log.
+    pub(crate) fn detach(&mut self) {
+        self.detached = true;
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -129,6 +180,13 @@ impl Process {
 
     /// The last lines that the process wrote on its own standard streams.
     pub(crate) fn last_lines(&self) -> Vec<String> {
+        if let Some(log) = &self.log {
+            let text = fs_err::read(log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+            let first = lines.len().saturating_sub(KEPT_LINES);
+            return lines[first..].iter().map(|line| line.trim_end().to_owned()).collect();
+        }
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -172,8 +230,8 @@ impl Process {
             .collect()
     }
 
-    /// Processes that come from this kernel and are in another session: found by descent and by the run's marker.
-    pub(crate) fn left(&self, run: &str) -> Vec<LeftProcess> {
+    /// Processes that come from this kernel and are in another session: found by descent and by the kernel's marker.
+    pub(crate) fn left(&self, marker: &str) -> Vec<LeftProcess> {
         let all = processes();
         let parents: HashMap<i32, i32> = all.iter().map(|each| (each.pid, each.parent)).collect();
         let kernel = self.pid();
@@ -190,7 +248,7 @@ impl Process {
             }
             false
         };
-        let wanted = format!("{MARKER}={run}");
+        let wanted = format!("{KERNEL_MARKER}={marker}");
         let mut left = Vec::new();
         for each in &all {
             if each.session == kernel || each.pid == own {
@@ -221,7 +279,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Reached only when a run was dropped half-way; an orderly end has been through `end_session`.
-        if !self.has_exited() {
+        if !self.has_exited() && !self.detached {
             for pid in self.members() {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
@@ -270,6 +328,16 @@ fn keep(lines: &Mutex<VecDeque<String>>, line: &[u8]) {
         lines.pop_front();
     }
     lines.push_back(text);
+}
+
+/// When a process started, in clock ticks after boot.
+pub(super) fn started_at(pid: i32) -> Option<u64> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    if matches!(*fields.first()?, "Z" | "X") {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
 }
 
 struct Entry {

@@ -38,6 +38,14 @@ impl Session {
         }
     }
 
+    /// A conversation with a kernel that has a key already.
+    pub(crate) fn with_key(key: String) -> Self {
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            key,
+        }
+    }
+
     pub(crate) fn key(&self) -> &str {
         &self.key
     }

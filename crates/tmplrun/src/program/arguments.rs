@@ -11,6 +11,8 @@ Examples:
   tmplrun notebooks/                              run the folder's default flow
   tmplrun notebooks/ --dry-run                    show the steps and their parameters
   tmplrun notebooks/ --from 020 --until 121       run a part of it
+  tmplrun notebooks/ out/latest --resume           go on where an earlier run stopped
+  tmplrun n.ipynb out.ipynb --keep-kernel         leave the kernel of a failed notebook up, to look into it
   tmplrun n.ipynb out.ipynb --secret token=file:~/.token
                                                   pass a secret by reference, masked in everything written
   tmplrun n.ipynb - --no-progress-bar > out.ipynb  write to standard output
@@ -23,12 +25,16 @@ A flow is run as the folder's flow.yaml says:
       about: {en: \"Build and use it\"}
       steps:
         - 010-parameters.ipynb
+        - notebook: 110-hello.ipynb
+          needs: [010-parameters] # waits for these alone; without `needs`, for every step before it
+        - notebook: 120-other.ipynb
+          needs: [010-parameters] # runs beside 110-hello; `needs: []` waits for nothing
         - notebook: 920-remove.ipynb
           parameters: {force: true}
-          always: true            # runs also when an earlier step failed
+          always: true            # runs also when a step that it needs failed
 
-Display data of the type application/vnd.tmplrun.result+json (an object) become parameters of later notebooks that
-declare those names. Precedence: results < the step's parameters < -b < -f < -y < -p < -r.
+Display data of the type application/vnd.tmplrun.result+json (an object), or the last output of a cell tagged `result` if it
+is a JSON object, become parameters of the notebooks that need this one and declare those names. Precedence: results < the step's parameters < -b < -f < -y < -p < -r.
 
 Code in a kernel may register values to mask: connect to the Unix socket that TMPLRUN_MASK names, send
 {\"mask\": \"value\"} on a line, and wait for the line `ok`.
@@ -42,12 +48,21 @@ Exit codes:
   138  the kernel died, or did not start
   143  ended by SIGTERM or SIGHUP, in the same orderly way";
 
+/// When a kernel is left up.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Keep {
+    /// When the notebook failed or was interrupted.
+    Failure,
+    /// Whenever it lives.
+    Always,
+}
+
 /// Runs a Jupyter notebook, or a flow of notebooks, headless.
 #[derive(Debug, Parser)]
 #[command(name = "tmplrun", version, after_long_help = AFTER, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// A notebook, a folder with a flow.yaml, a flow file, or `-` for a notebook on standard input.
-    #[arg(required_unless_present = "completions", value_name = "INPUT")]
+    #[arg(required_unless_present_any = ["completions", "list_kernels", "end_kernel"], value_name = "INPUT")]
     pub(crate) input: Option<PathBuf>,
 
     /// The executed notebook (`-`: standard output), or the folder for a flow's [default for a flow: out/NAME-TIME].
@@ -105,17 +120,46 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) flow: Option<String>,
 
-    /// The first step to run, by number or name.
+    /// The step to begin with, by number or name, and all that need it.
     #[arg(long, value_name = "STEP")]
     pub(crate) from: Option<String>,
 
-    /// The last step to run.
+    /// The step to end with, and all that it needs.
     #[arg(long, value_name = "STEP")]
     pub(crate) until: Option<String>,
 
     /// The only step to run; may be given several times.
     #[arg(long, value_name = "STEP")]
     pub(crate) only: Vec<String>,
+
+    /// How many notebooks of a flow may run side by side [default: the number of processors].
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) jobs: Option<u32>,
+
+    /// Goes on with the run that wrote OUTPUT [default for a flow: out/latest]: what it completed is not run again.
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Lets --resume go on with other parameters than the earlier run had.
+    #[arg(long, requires = "resume")]
+    pub(crate) new_parameters: bool,
+
+    /// Puts the notebook INPUT, or those in a flow's output folder INPUT, together from what a killed run left, and runs
+    /// nothing.
+    #[arg(long, conflicts_with_all = ["resume", "dry_run"])]
+    pub(crate) recover: bool,
+
+    /// Leaves a kernel up after its notebook: on `failure` (which the bare option means) or `always`.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, default_missing_value = "failure", require_equals = true)]
+    pub(crate) keep_kernel: Option<Keep>,
+
+    /// Lists the kernels that were kept.
+    #[arg(long)]
+    pub(crate) list_kernels: bool,
+
+    /// Ends a kept kernel, by its process number; `all` ends every one.
+    #[arg(long, value_name = "PID|all")]
+    pub(crate) end_kernel: Option<String>,
 
     /// Shows the steps and their parameters, and runs nothing.
     #[arg(short = 'n', long)]
@@ -144,6 +188,10 @@ pub(crate) struct Arguments {
     /// How long a cell may run, in seconds [default: no limit].
     #[arg(long, alias = "execution_timeout", value_name = "SECONDS")]
     pub(crate) execution_timeout: Option<u64>,
+
+    /// How long a notebook may run, in seconds [default: no limit].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
 
     /// How often the notebook is saved while a cell runs, in seconds; 0 for never.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

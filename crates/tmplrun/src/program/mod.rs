@@ -1,6 +1,7 @@
 //! The program.
 
 mod arguments;
+mod kernels;
 mod listing;
 mod progress;
 mod request;
@@ -59,6 +60,16 @@ pub(crate) fn main() -> ExitCode {
 
 async fn go(arguments: &Arguments) -> Result<u8> {
     let environment = surroundings::gather()?;
+    if arguments.list_kernels {
+        kernels::list(&environment, arguments.json)?;
+        return Ok(0);
+    }
+    if let Some(which) = &arguments.end_kernel {
+        return kernels::end(&environment, which).await;
+    }
+    if arguments.recover {
+        return kernels::recover(arguments.input.as_deref().unwrap_or(Path::new("")));
+    }
     let prepared = request::prepare(arguments, &environment)?;
     if arguments.help_notebook {
         listing::parameters(&tmplrun::plan(&prepared.request, &environment)?);
@@ -72,6 +83,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         )?;
         return Ok(0);
     }
+    prepared.notes.iter().for_each(|note| show::warning(note));
     let sinks = sinks(arguments, &prepared)?;
     let mut stop = Stop::listen()?;
     let cancel = stop.token();
@@ -79,7 +91,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
     let finished = tokio::select! {
         finished = run => finished,
         () = stop.now() => {
-            show::note("stopped at once; the running notebook was not saved again");
+            show::note("stopped at once; --recover or --resume puts together what was not saved");
             return Ok(stop.exit_code());
         }
     };
@@ -87,7 +99,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
     let result = finished?;
     finish(arguments, &prepared, &result)?;
     Ok(match result.status {
-        Status::Completed | Status::Skipped => 0,
+        Status::Completed | Status::Skipped | Status::DoneBefore => 0,
         Status::Interrupted => stop.exit_code(),
         Status::KernelDied => KERNEL_DIED,
         _ => match result.steps.iter().find_map(|step| step.error.as_ref()) {

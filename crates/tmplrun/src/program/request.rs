@@ -8,9 +8,10 @@ use tmplrun::flow::{FILE_NAME, FlowFile, Selection};
 use tmplrun::json::Object;
 use tmplrun::mask::Secret;
 use tmplrun::parameters::RawParameters;
+use tmplrun::run::{KeepKernel, Record, recover};
 use tmplrun::{Environment, Error, ErrorKind, Options, Request, Result};
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Keep};
 
 /// What the program is about to do.
 pub(crate) struct Prepared {
@@ -19,6 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) folder: Option<PathBuf>,
     /// The executed notebook goes to standard output.
     pub(crate) to_stdout: bool,
+    /// What to know about a run that is gone on with.
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Result<Prepared> {
@@ -58,13 +61,57 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         strict: arguments.strict,
         start_timeout: Duration::from_secs(arguments.start_timeout),
         cell_timeout: arguments.execution_timeout.map(Duration::from_secs),
+        notebook_timeout: arguments.timeout.map(Duration::from_secs),
+        jobs: arguments.jobs.map_or_else(processors, |jobs| jobs as usize),
+        keep_kernel: match arguments.keep_kernel {
+            None => KeepKernel::Never,
+            Some(Keep::Failure) => KeepKernel::OnFailure,
+            Some(Keep::Always) => KeepKernel::Always,
+        },
         autosave: Duration::from_secs(arguments.autosave_cell_every),
         allow_errors: arguments.allow_errors,
         repeat: arguments.repeat_cells,
         prepare_only: arguments.prepare_only,
         report_mode: arguments.report_mode,
     };
+    if arguments.resume {
+        resume(arguments, &mut prepared)?;
+    }
     Ok(prepared)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Makes the request go on with the run that wrote its output.
+fn resume(arguments: &Arguments, prepared: &mut Prepared) -> Result<()> {
+    let request = &mut prepared.request;
+    let output = match &request.folder {
+        Some(folder) => Some(folder.clone()),
+        None => request.steps.first().and_then(|step| step.output.clone()),
+    };
+    let Some(output) = output else {
+        return Err(Error::new(
+            ErrorKind::Yours,
+            "--resume goes on with a run that wrote a file or a folder",
+        )
+        .help("name that file or folder as OUTPUT"));
+    };
+    if !arguments.dry_run {
+        recover(&output)?;
+    }
+    let record = match &request.folder {
+        Some(folder) => Some(Record::read(folder)?),
+        None => Record::of_output(&output, &request.name)?,
+    };
+    request.resumes = true;
+    if let Some(record) = record {
+        let chosen = arguments.from.is_some() || arguments.until.is_some() || !arguments.only.is_empty();
+        let notes = request.resume(&record, chosen, arguments.new_parameters)?;
+        prepared.notes.extend(notes.into_iter().map(|(_, note)| note));
+    }
+    Ok(())
 }
 
 fn pairs(flat: &[String]) -> Vec<(String, String)> {
@@ -99,9 +146,15 @@ fn flow(arguments: &Arguments, input: &Path, parameters: &Object) -> Result<Prep
             );
         }
         Some(output) => Some(PathBuf::from(template(output, parameters)?)),
+        None if arguments.resume => Some(PathBuf::from("out/latest")),
         None if arguments.dry_run => None,
         None => Some(dated_folder(name)?),
     };
+    // Where a link leads now, not where it may lead later.
+    let folder = folder.map(|folder| match fs_err::read_link(&folder) {
+        Ok(to) if arguments.resume => folder.parent().unwrap_or(Path::new("")).join(to),
+        _ => folder,
+    });
     let request = Request::flow(name, flow, &selection, folder.as_deref())?;
     if let Some(folder) = &folder {
         refuse_own_folder(folder, &request)?;
@@ -110,6 +163,7 @@ fn flow(arguments: &Arguments, input: &Path, parameters: &Object) -> Result<Prep
         request,
         folder: folder.filter(|_| !arguments.dry_run),
         to_stdout: false,
+        notes: Vec::new(),
     })
 }
 
@@ -178,6 +232,10 @@ fn notebook(arguments: &Arguments, input: &Path, environment: &Environment, para
     let to_stdout = arguments.output.as_deref() == Some(Path::new("-"));
     let quiet = arguments.dry_run || arguments.help_notebook;
     let output = match &arguments.output {
+        // A dry run that goes on with an earlier one looks into what that wrote.
+        Some(output) if arguments.resume && arguments.dry_run && !to_stdout => {
+            Some(PathBuf::from(template(output, parameters)?))
+        }
         _ if quiet || to_stdout => None,
         Some(output) => Some(PathBuf::from(template(output, parameters)?)),
         None => {
@@ -199,6 +257,7 @@ fn notebook(arguments: &Arguments, input: &Path, environment: &Environment, para
         request,
         folder: None,
         to_stdout,
+        notes: Vec::new(),
     })
 }
 

@@ -37,8 +37,8 @@ pub(crate) fn note(message: &str) {
 
 pub(crate) fn status(status: Status) -> String {
     let style = match status {
-        Status::Completed => GREEN,
-        Status::Pending | Status::Skipped => Style::new(),
+        Status::Completed | Status::DoneBefore => GREEN,
+        Status::Pending | Status::Running | Status::Skipped => Style::new(),
         Status::Interrupted => YELLOW,
         _ => RED,
     };
@@ -55,6 +55,20 @@ pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
         if let Some(found) = &step.failure {
             failure(step, found);
         }
+    }
+    for (step, kept) in result
+        .steps
+        .iter()
+        .filter_map(|step| Some((step, step.kernel.as_ref()?)))
+    {
+        note(&format!(
+            "the kernel of {} goes on (process {}):\n    jupyter console --existing {}\n  (leave it with `exit(keep_kernel=True)`) \
+             --resume goes on in it, `tmplrun --end-kernel {}` ends it",
+            step.name,
+            kept.pid,
+            kept.connection_file.display(),
+            kept.pid
+        ));
     }
     for left in &result.left {
         note(&format!(

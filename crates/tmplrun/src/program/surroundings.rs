@@ -23,12 +23,25 @@ pub(crate) fn gather() -> Result<Environment> {
         jupyter_paths: Vec::new(),
         variables,
         python: None,
+        kept: PathBuf::new(),
         temporary,
         current,
     };
+    environment.kept = kept(&environment);
     environment.python = python_on_path(&environment);
     environment.jupyter_paths = jupyter_paths(&environment);
     Ok(environment)
+}
+
+/// The folder for this login's run-time files, which the system made for its owner only, or one by the user's number.
+fn kept(environment: &Environment) -> PathBuf {
+    match environment.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(folder) if folder.is_dir() && folder.as_os_str().len() <= LONGEST_TEMPORARY => folder.join("tmplrun"),
+        _ => {
+            let user = rustix::process::getuid().as_raw();
+            environment.temporary.join(format!("tmplrun-kernels-{user}"))
+        }
+    }
 }
 
 fn python_on_path(environment: &Environment) -> Option<PathBuf> {

@@ -1,27 +1,42 @@
 //! A run: one notebook, or the steps of a flow, from start to result.
+//!
+//! Steps that do not need each other run side by side, all of them on the caller's task: each is a future that mostly waits
+//! for its kernel. What one hands on, the states of the others and the record belong to the loop that starts them.
 
+mod kept;
 mod plan;
+mod record;
 mod result;
+mod resume;
+mod schedule;
+mod values;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{Plan, StepPlan, plan};
+pub use plan::{Plan, Source, StepPlan, plan};
+pub use record::{RECORD_NAME, Record, StepRecord};
 pub use result::{CellFailure, CellResult, RESULT_SCHEMA, RunResult, StepResult};
+pub use resume::recover;
+pub use schedule::{Next, Schedule, Standing};
 
 use crate::clock;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventSink, Status, tell};
-use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span};
-use crate::flow::{Flow, Selection};
+use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span, Writer};
+use crate::flow::{Flow, Graph, Selection};
 use crate::json::{Json, Object};
-use crate::kernel::{Kernel, LeftProcess, StartOptions};
+use crate::kernel::{Kept, Kernel, LeftProcess, StartOptions};
 use crate::mask::{Channel, Masker, Secret};
+use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
 
 /// The variable that tells code in a kernel where to register values to mask.
@@ -32,8 +47,12 @@ pub const MASK_VARIABLE: &str = "TMPLRUN_MASK";
 pub struct Request {
     /// The notebook's or the flow's name.
     pub name: String,
-    /// The notebooks in order.
+    /// The notebooks, as they are listed.
     pub steps: Vec<StepRequest>,
+    /// Where the record of a flow's run goes, beside its executed notebooks; nowhere without one.
+    pub folder: Option<PathBuf>,
+    /// It goes on with an earlier run: kernels kept for it are used.
+    pub resumes: bool,
     /// Whether a notebook gets parameters that it does not declare, as papermill has it for a single notebook.
     pub inject_undeclared: bool,
     /// Everything else.
@@ -55,10 +74,27 @@ pub struct StepRequest {
     pub folder: PathBuf,
     /// Parameters of this step alone.
     pub parameters: Object,
-    /// It runs also when an earlier step failed.
+    /// The places of the steps that it needs: they end before it starts, and it gets what they and those before them hand
+    /// on.
+    pub needs: Vec<usize>,
+    /// It runs also when a step that it needs failed.
     pub always: bool,
     /// Whether it is to run.
     pub wanted: bool,
+    /// How an earlier run completed it; it does not run again then.
+    pub done: Option<StepRecord>,
+}
+
+/// When a kernel goes on after its notebook's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepKernel {
+    /// It does not.
+    #[default]
+    Never,
+    /// When the notebook did not come to a good end and the kernel still lives.
+    OnFailure,
+    /// Whenever it still lives.
+    Always,
 }
 
 /// How to run.
@@ -76,6 +112,12 @@ pub struct Options {
     pub start_timeout: Duration,
     /// How long a cell may run.
     pub cell_timeout: Option<Duration>,
+    /// How long a notebook may run, its kernel's start left out.
+    pub notebook_timeout: Option<Duration>,
+    /// How many notebooks may run side by side; one if zero.
+    pub jobs: usize,
+    /// When kernels go on after their notebooks.
+    pub keep_kernel: KeepKernel,
     /// How often a notebook is saved while a cell runs; never if zero.
     pub autosave: Duration,
     /// Raising cells do not end a notebook.
@@ -97,6 +139,9 @@ impl Default for Options {
             strict: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
+            notebook_timeout: None,
+            jobs: 1,
+            keep_kernel: KeepKernel::Never,
             autosave: Duration::from_secs(30),
             allow_errors: false,
             repeat: 1,
@@ -121,12 +166,16 @@ impl Request {
             output,
             folder: folder.to_path_buf(),
             parameters: Object::new(),
+            needs: Vec::new(),
             always: false,
             wanted: true,
+            done: None,
         };
         Self {
             name,
             steps: vec![step],
+            folder: None,
+            resumes: false,
             inject_undeclared: true,
             options: Options::default(),
         }
@@ -146,16 +195,20 @@ impl Request {
                 name: step.name.clone(),
                 path: step.path.clone(),
                 content: None,
-                output: output.filter(|_| wanted).map(|folder| folder.join(&step.name)),
+                output: output.map(|folder| folder.join(&step.name)),
                 folder: step.path.parent().unwrap_or(Path::new(".")).to_path_buf(),
                 parameters: step.parameters.clone(),
+                needs: step.needs.clone(),
                 always: step.always,
                 wanted,
+                done: None,
             })
             .collect();
         Ok(Self {
             name: name.to_owned(),
             steps,
+            folder: output.map(Path::to_path_buf),
+            resumes: false,
             inject_undeclared: false,
             options: Options::default(),
         })
@@ -164,7 +217,7 @@ impl Request {
 
 /// Runs `request`. A failing cell is a result, not an error; whatever ran has been written when this returns.
 ///
-/// The first cancellation interrupts the running cell; dropping the future ends kernels at once.
+/// The first cancellation interrupts the running cells; dropping the future ends kernels at once.
 ///
 /// # Errors
 /// When the request itself is wrong: found before anything has run.
@@ -179,40 +232,37 @@ pub async fn run(
     for secret in &request.options.secrets {
         masker.register(secret.value());
     }
-    let mut savers = Vec::new();
-    for (index, step) in request.steps.iter().enumerate() {
-        let twice = request.steps[..index]
-            .iter()
-            .any(|other| other.output.is_some() && other.output == step.output);
-        if let (true, Some(output)) = (twice, &step.output) {
-            return Err(Error::yours("two notebooks would be written to the same file").at(output));
-        }
-        savers.push(Saver::new(step.output.as_deref().filter(|_| step.wanted))?);
-    }
     let run = uuid::Uuid::new_v4().to_string();
+    let (mut warnings, savers) = (planned.warnings, lock_outputs(request, &run)?);
+    for (step, saver) in savers.iter().enumerate().filter(|(_, saver)| saver.recovered()) {
+        let message = "an earlier run of this notebook did not come to its end; what it had done was put together from its \
+                       journal, and is being replaced now";
+        let name = saver.path().map(|path| path.display().to_string()).unwrap_or_default();
+        if !request.resumes {
+            warnings.push((Some(step), format!("{name}: {message}")));
+        }
+    }
     let folder = tempfile::Builder::new()
         .prefix("tmplrun-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
             Error::configuration("no private folder can be made")
                 .at(&environment.temporary)
                 .because(error)
         })?;
-    let channel = Channel::open(folder.path(), Arc::clone(&masker)).map_err(|error| {
-        Error::configuration("the channel for secrets cannot be opened")
-            .at(folder.path())
-            .because(error)
-    })?;
+    let channel = open_channel(folder.path(), &masker)?;
     let started = Timestamp::now();
-    let names = request.steps.iter().map(|step| step.name.clone()).collect();
+    let names: Vec<String> = request.steps.iter().map(|step| step.name.clone()).collect();
     tell(
         sink,
         Event::RunStarted {
             run: run.clone(),
-            steps: names,
+            steps: names.clone(),
+            needs: request.steps.iter().map(|step| step.needs.clone()).collect(),
         },
     );
-    for (step, message) in planned.warnings {
+    for (step, message) in warnings {
         tell(
             sink,
             Event::Warning {
@@ -221,7 +271,7 @@ pub async fn run(
             },
         );
     }
-    let mut running = Running {
+    let running = Running {
         options: &request.options,
         environment,
         masker: &masker,
@@ -229,53 +279,25 @@ pub async fn run(
         cancel,
         run: &run,
         channel: &channel,
-        results: Object::new(),
-        left: Vec::new(),
+        resumes: request.resumes,
+        alone: request.folder.is_none(),
+        left: Mutex::default(),
     };
-    let mut status = Status::Completed;
-    let mut steps = Vec::new();
-    for (index, ((step, plan), saver)) in request.steps.iter().zip(planned.steps).zip(savers).enumerate() {
-        let blocked = match status {
-            Status::Completed => false,
-            Status::Interrupted => true,
-            _ => !step.always,
-        };
-        let result = if !step.wanted || blocked {
-            let name = step.name.clone();
-            let skipped = Status::Skipped;
-            tell(
-                sink,
-                Event::NotebookFinished {
-                    step: index,
-                    name,
-                    status: skipped,
-                    seconds: 0.0,
-                    failure: None,
-                },
-            );
-            StepResult {
-                name: step.name.clone(),
-                title: plan.notebook.title(),
-                input: step.path.clone(),
-                output: None,
-                status: skipped,
-                seconds: 0.0,
-                parameters: Object::new(),
-                results: Object::new(),
-                cells: Vec::new(),
-                failure: None,
-                error: None,
-                notebook: None,
-            }
-        } else {
-            Box::pin(running.step(index, step, plan, saver)).await
-        };
-        if status == Status::Completed && result.status != Status::Skipped {
-            status = result.status;
-        }
-        steps.push(result);
-    }
-    let left = running.left;
+    let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
+    let steps = running
+        .all(request, &planned.graph, planned.steps, savers, &mut keeping)
+        .await?;
+    let bad = |result: &&StepResult| !matches!(result.status, Status::Completed | Status::Skipped | Status::DoneBefore);
+    let interrupted = steps.iter().any(|result| result.status == Status::Interrupted);
+    let status = match steps.iter().find(bad) {
+        _ if interrupted => Status::Interrupted,
+        Some(result) => result.status,
+        // Stopped between two notebooks: none of them was interrupted, and not all of them ran.
+        None if cancel.is_cancelled() && planned_but_skipped(request, &steps) => Status::Interrupted,
+        None => Status::Completed,
+    };
+    keeping.end(status)?;
+    let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = Span::since(started).seconds();
     tell(sink, Event::RunFinished { status, seconds });
     Ok(RunResult {
@@ -290,21 +312,262 @@ pub async fn run(
     })
 }
 
+fn planned_but_skipped(request: &Request, results: &[StepResult]) -> bool {
+    let mut both = request.steps.iter().zip(results);
+    both.any(|(step, result)| step.wanted && result.status == Status::Skipped)
+}
+
+/// Takes the outputs of all notebooks that will run, or none.
+fn lock_outputs(request: &Request, run: &str) -> Result<Vec<Saver>> {
+    let writer = Writer { run: run.to_owned() };
+    let mut savers = Vec::new();
+    for (index, step) in request.steps.iter().enumerate() {
+        let output = step.output.as_deref().filter(|_| step.wanted);
+        let twice = request.steps[..index]
+            .iter()
+            .any(|other| other.wanted && other.output.as_deref() == output);
+        if let (true, Some(output)) = (twice, output) {
+            return Err(Error::yours("two notebooks would be written to the same file").at(output));
+        }
+        savers.push(Saver::new(output, &writer)?);
+    }
+    Ok(savers)
+}
+
+fn open_channel(folder: &Path, masker: &Arc<Masker>) -> Result<Channel> {
+    Channel::open(folder, Arc::clone(masker)).map_err(|error| {
+        Error::configuration("the channel for secrets cannot be opened")
+            .at(folder)
+            .because(error)
+    })
+}
+
+/// Keeps the record of a flow's run.
+struct Keeping<'a> {
+    folder: Option<&'a Path>,
+    record: Record,
+}
+
+impl<'a> Keeping<'a> {
+    fn begin(request: &'a Request, run: &str, started: Timestamp, plans: &[StepPlan], masker: &Masker) -> Result<Self> {
+        let mut given = Json::Object(plan::given(&request.options));
+        masker.mask_json(&mut given);
+        let steps = request.steps.iter().zip(plans);
+        let steps = steps.map(|(step, plan)| match &step.done {
+            Some(done) => done.clone(),
+            None => StepRecord::new(&step.name, &plan.notebook),
+        });
+        let given = given.as_object().cloned().unwrap_or_default();
+        let record = Record::of(request, run, &clock::format(started), given, steps.collect());
+        let keeping = Self {
+            folder: request.folder.as_deref(),
+            record,
+        };
+        keeping.write()?;
+        Ok(keeping)
+    }
+
+    fn started(&mut self, step: usize) -> Result<()> {
+        self.record.steps[step].status = Status::Running;
+        self.write()
+    }
+
+    fn ended(&mut self, step: usize, result: &StepResult) -> Result<()> {
+        self.record.steps[step].ended(result);
+        self.write()
+    }
+
+    fn end(&mut self, status: Status) -> Result<()> {
+        self.record.status = Some(status);
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        self.folder.map_or(Ok(()), |folder| self.record.write(folder))
+    }
+}
+
 struct Running<'a> {
     options: &'a Options,
     environment: &'a Environment,
-    masker: &'a Masker,
+    masker: &'a Arc<Masker>,
     sink: &'a dyn EventSink,
     cancel: &'a CancellationToken,
     run: &'a str,
     channel: &'a Channel,
-    /// What earlier notebooks handed on.
-    results: Object,
-    left: Vec<LeftProcess>,
+    resumes: bool,
+    /// It is no flow but one notebook.
+    alone: bool,
+    left: Mutex<Vec<LeftProcess>>,
+}
+
+/// A kernel that is ready for a notebook.
+struct Started {
+    kernel: Kernel,
+    /// Where code in a kernel that may outlive the run registers values to mask.
+    channel: Option<Channel>,
+}
+
+/// One step on its way.
+struct Job<'a> {
+    index: usize,
+    step: &'a StepRequest,
+    plan: StepPlan,
+    saver: Saver,
+    /// What earlier notebooks handed on to it, or why that cannot be said.
+    handed: Result<Object>,
 }
 
 impl Running<'_> {
-    async fn step(&mut self, index: usize, step: &StepRequest, mut plan: StepPlan, mut saver: Saver) -> StepResult {
+    /// Runs every step when its turn comes; gives a result for each.
+    async fn all(
+        &self,
+        request: &Request,
+        graph: &Graph,
+        plans: Vec<StepPlan>,
+        savers: Vec<Saver>,
+        keeping: &mut Keeping<'_>,
+    ) -> Result<Vec<StepResult>> {
+        let standing = request.steps.iter().map(|step| Standing {
+            wanted: step.wanted,
+            always: step.always,
+            done: step.done.is_some(),
+        });
+        let mut schedule = Schedule::new(graph, standing.collect(), self.options.jobs);
+        let names: Vec<&str> = request.steps.iter().map(|step| step.name.as_str()).collect();
+        let mut waiting: Vec<Option<(StepPlan, Saver)>> = plans.into_iter().zip(savers).map(Some).collect();
+        let mut results: Vec<Option<StepResult>> = Vec::new();
+        let mut handed_on: Vec<Object> = Vec::new();
+        for (index, step) in request.steps.iter().enumerate() {
+            let done = step.done.as_ref().map(|done| self.done_before(index, step, done));
+            handed_on.push(done.as_ref().map(|done| done.results.clone()).unwrap_or_default());
+            if done.is_some() {
+                waiting[index] = None;
+            }
+            results.push(done);
+        }
+        let mut running = FuturesUnordered::new();
+        loop {
+            if self.cancel.is_cancelled() {
+                schedule.stop();
+            }
+            match schedule.next_step() {
+                Next::Start(index) => {
+                    let Some((plan, saver)) = waiting[index].take() else {
+                        continue;
+                    };
+                    self.noted(index, keeping.started(index));
+                    let takes = |name: &str| plan.declares(name) && plan.parameters.get(name).is_none();
+                    let handed = values::handed(graph, index, &handed_on, &takes, &names).map(|found| {
+                        found
+                            .into_iter()
+                            .fold(Object::new(), |all, each| all.with(&each.name, each.value))
+                    });
+                    let step = &request.steps[index];
+                    running.push(Box::pin(self.step(Job {
+                        index,
+                        step,
+                        plan,
+                        saver,
+                        handed,
+                    })));
+                }
+                Next::PassOver(index) => {
+                    if let Some((plan, _)) = waiting[index].take() {
+                        results[index] = Some(self.passed_over(index, &request.steps[index], &plan));
+                    }
+                }
+                Next::Wait => {
+                    if let Some((index, result)) = running.next().await {
+                        self.noted(index, keeping.ended(index, &result));
+                        schedule.ended(index, result.status == Status::Completed);
+                        handed_on[index] = result.results.clone();
+                        results[index] = Some(result);
+                    }
+                }
+                Next::Done => break,
+            }
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// A record that cannot be written takes away only the going on later: it is no reason to end the run.
+    fn noted(&self, step: usize, written: Result<()>) {
+        if let Err(error) = written {
+            self.warn(
+                step,
+                format!("the run's record cannot be written, so --resume will not know of this: {error}"),
+            );
+        }
+    }
+
+    fn passed_over(&self, index: usize, step: &StepRequest, plan: &StepPlan) -> StepResult {
+        let title = plan.notebook.title();
+        self.did_not_run(index, step, title, Status::Skipped, 0.0)
+    }
+
+    /// What an earlier run made of a step.
+    fn done_before(&self, index: usize, step: &StepRequest, done: &StepRecord) -> StepResult {
+        let result = self.did_not_run(index, step, done.title.clone(), Status::DoneBefore, done.seconds);
+        let output = step.output.clone().filter(|output| output.is_file());
+        let notebook = output.as_ref().and_then(|output| {
+            let bytes = fs_err::read(output).ok()?;
+            Notebook::read(&bytes, output).ok()
+        });
+        StepResult {
+            output,
+            parameters: done.parameters.clone(),
+            results: done.results.clone(),
+            cells: done.cells.clone(),
+            notebook,
+            ..result
+        }
+    }
+
+    fn did_not_run(
+        &self,
+        index: usize,
+        step: &StepRequest,
+        title: Option<String>,
+        status: Status,
+        seconds: f64,
+    ) -> StepResult {
+        tell(
+            self.sink,
+            Event::NotebookFinished {
+                step: index,
+                name: step.name.clone(),
+                status,
+                seconds,
+                failure: None,
+            },
+        );
+        StepResult {
+            name: step.name.clone(),
+            title: title.map(|title| self.masker.mask(&title).into_owned()),
+            input: step.path.clone(),
+            output: None,
+            needs: step.needs.clone(),
+            status,
+            seconds,
+            parameters: Object::new(),
+            results: Object::new(),
+            cells: Vec::new(),
+            failure: None,
+            error: None,
+            kernel: None,
+            notebook: None,
+        }
+    }
+
+    async fn step(&self, job: Job<'_>) -> (usize, StepResult) {
+        let Job {
+            index,
+            step,
+            mut plan,
+            mut saver,
+            handed,
+        } = job;
         let start = Timestamp::now();
         let title = plan.notebook.title().map(|title| self.masker.mask(&title).into_owned());
         tell(
@@ -318,13 +581,16 @@ impl Running<'_> {
             },
         );
         let mut parameters = Object::new();
-        for (name, value) in self.results.iter().filter(|(name, _)| plan.declares(name)) {
-            parameters.set(&name, value.clone());
-        }
-        merge(&mut parameters, plan.parameters.clone());
-        let outcome = self
-            .carry_out(index, step, &mut plan, &parameters, &mut saver, start)
-            .await;
+        let mut kernel = None;
+        let outcome = match handed {
+            Ok(handed) => {
+                merge(&mut parameters, handed);
+                merge(&mut parameters, plan.parameters.clone());
+                self.carry_out(index, step, &mut plan, &parameters, &mut saver, start, &mut kernel)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
         let (executed, error) = match outcome {
             Ok(executed) => (executed, None),
             Err(error) => {
@@ -333,18 +599,9 @@ impl Running<'_> {
                     ErrorKind::Kernel => Status::KernelDied,
                     _ => Status::Failed,
                 };
-                (
-                    Executed {
-                        status,
-                        failure: None,
-                        cells: Vec::new(),
-                        results: Object::new(),
-                    },
-                    Some(error),
-                )
+                (Executed::without_cells(status), Some(error))
             }
         };
-        merge(&mut self.results, executed.results.clone());
         let span = Span::since(start);
         tell(
             self.sink,
@@ -358,11 +615,12 @@ impl Running<'_> {
         );
         let mut shown = Json::Object(parameters);
         self.masker.mask_json(&mut shown);
-        StepResult {
+        let result = StepResult {
             name: step.name.clone(),
             title,
             input: step.path.clone(),
             output: step.output.clone(),
+            needs: step.needs.clone(),
             status: executed.status,
             seconds: span.seconds(),
             parameters: shown.as_object().cloned().unwrap_or_default(),
@@ -370,19 +628,23 @@ impl Running<'_> {
             cells: executed.cells,
             failure: executed.failure,
             error,
+            kernel,
             notebook: Some(execute::masked(&plan.notebook, self.masker).into_owned()),
-        }
+        };
+        (index, result)
     }
 
-    /// Injects, runs, writes; the executed notebook stays in `plan`.
+    /// Injects, runs, writes; the executed notebook stays in `plan`, and its kernel in `kept` if it goes on.
+    #[allow(clippy::too_many_arguments, reason = "each is another part of one step")]
     async fn carry_out(
-        &mut self,
+        &self,
         index: usize,
         step: &StepRequest,
         plan: &mut StepPlan,
         parameters: &Object,
         saver: &mut Saver,
         start: Timestamp,
+        kept: &mut Option<Kept>,
     ) -> Result<Executed> {
         let notebook = &mut plan.notebook;
         execute::prepare(notebook);
@@ -408,24 +670,22 @@ impl Running<'_> {
             end: None,
         };
         execute::notebook_entry(notebook, &entry);
-        let nothing = Executed {
-            status: Status::Completed,
-            failure: None,
-            cells: Vec::new(),
-            results: Object::new(),
-        };
         if self.options.prepare_only {
-            saver.save(notebook, self.masker)?;
-            return Ok(nothing);
+            saver.finish(notebook, self.masker)?;
+            return Ok(Executed::without_cells(Status::Completed));
         }
-        let started = self.start(step, plan).await;
+        let taken_up = self.take_up(index, step, notebook).await?;
+        let (first, results, ready) = match taken_up {
+            Some(taken) => (taken.first, taken.results, Ok(taken.started)),
+            None => (0, Object::new(), self.start(step, plan).await),
+        };
         let notebook = &mut plan.notebook;
-        let mut kernel = match started {
-            Ok(kernel) => kernel,
+        let Started { mut kernel, channel } = match ready {
+            Ok(started) => started,
             Err(error) => {
                 entry.end = Some((Span::since(start), Json::Bool(true)));
                 execute::notebook_entry(notebook, &entry);
-                saver.save(notebook, self.masker)?;
+                saver.finish(notebook, self.masker)?;
                 return Err(error);
             }
         };
@@ -442,11 +702,22 @@ impl Running<'_> {
             sink: self.sink,
             cancel: self.cancel,
             saver,
+            first,
+            end_by: self.options.notebook_timeout.map(|limit| Instant::now() + limit),
         };
-        let outcome = Box::pin(execution.run(&mut kernel, notebook)).await;
+        let mut outcome = Box::pin(execution.run(&mut kernel, notebook)).await;
+        if let Ok(executed) = &mut outcome {
+            let mut all = results;
+            merge(&mut all, executed.results.clone());
+            executed.results = all;
+        }
         let status = outcome.as_ref().map_or(Status::Failed, |executed| executed.status);
         entry.end = Some((Span::since(start), Json::Bool(status != Status::Completed)));
         execute::notebook_entry(notebook, &entry);
+        let state = outcome
+            .as_ref()
+            .ok()
+            .and_then(|executed| kept::state(executed, notebook, self.masker));
         if let Ok(Executed {
             failure: Some(failure), ..
         }) = &outcome
@@ -454,30 +725,53 @@ impl Running<'_> {
             execute::add_markers(notebook, failure.index);
         }
         // Written before the kernel ends: its end may take a while, and nothing more is to come.
-        let saved = saver.save(notebook, self.masker);
+        let saved = saver.finish(notebook, self.masker);
+        *kept = self.keep(index, step, plan, status, state, &mut kernel);
+        drop(channel);
+        if kept.is_some() {
+            saved?;
+            return outcome;
+        }
         let gently = matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
-        for mut left in Box::pin(kernel.shut_down(gently)).await {
+        let processes = Box::pin(kernel.shut_down(gently)).await;
+        let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut left in processes {
             left.command = self.masker.mask(&left.command).into_owned();
-            if !self
-                .left
+            if !known
                 .iter()
                 .any(|known| known.pid == left.pid && known.started == left.started)
             {
-                self.left.push(left);
+                known.push(left);
             }
         }
+        drop(known);
         saved?;
         outcome
     }
 
-    async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Kernel> {
+    /// Starts the kernel of one step. The only place that does.
+    async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Started> {
+        let may_be_kept = self.options.keep_kernel != KeepKernel::Never;
+        let mask = match may_be_kept {
+            // It must be found where the kernel looks for it also by a later run.
+            true => format!("{{kernel_folder}}/{}", Channel::NAME),
+            false => self.channel.path().display().to_string(),
+        };
         let options = StartOptions {
             folder: step.folder.clone(),
-            variables: vec![(MASK_VARIABLE.to_owned(), self.channel.path().display().to_string())],
+            variables: vec![(MASK_VARIABLE.to_owned(), mask)],
             run: self.run.to_owned(),
             patience: self.options.start_timeout,
+            keep: may_be_kept.then(|| self.environment.kept.clone()),
         };
-        Kernel::start(&plan.kernel, &options, self.environment, self.cancel).await
+        let kernel = Kernel::start(&plan.kernel, &options, self.environment, self.cancel).await?;
+        let channel = if may_be_kept {
+            kernel.announce(self.about(step, &plan.kernel.name))?;
+            Some(open_channel(kernel.folder(), self.masker)?)
+        } else {
+            None
+        };
+        Ok(Started { kernel, channel })
     }
 }
 

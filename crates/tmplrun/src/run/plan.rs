@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Options, Request, StepRequest};
+use super::{Options, Request, StepRequest, values};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::flow::Graph;
 use crate::json::{Json, Object};
 use crate::kernelspec::{self, KernelSpec};
 use crate::notebook::Notebook;
@@ -25,17 +26,35 @@ pub struct StepPlan {
     pub declared: Option<Vec<Declared>>,
     /// The parameters it gets, apart from results of earlier notebooks.
     pub parameters: Object,
+    /// Where each of these comes from.
+    pub sources: Vec<(String, Source)>,
+    /// What it gets from steps that an earlier run completed.
+    pub handed: Vec<(String, Json, usize)>,
     /// Where the executed notebook goes.
     pub output: Option<PathBuf>,
     /// Whether it was asked for.
     pub wanted: bool,
 }
 
+/// Where a parameter's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The flow file.
+    Flow,
+    /// What was given for the whole run.
+    Given,
+    /// A secret that was given for the whole run: the value is a reference.
+    Secret,
+}
+
 /// A whole run, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The steps in order.
+    /// The steps, as they are listed.
     pub steps: Vec<StepPlan>,
+    /// Which of them need which.
+    pub graph: Graph,
     /// What to know beforehand; the step it is about, if one.
     pub warnings: Vec<(Option<usize>, String)>,
 }
@@ -48,16 +67,23 @@ impl StepPlan {
     }
 }
 
+/// The parameters for the whole run, secrets as references.
+pub(super) fn given(options: &Options) -> Object {
+    let mut given = options.parameters.clone();
+    for secret in &options.secrets {
+        given.set(&secret.name, secret.reference.as_str());
+    }
+    given
+}
+
 /// Reads and checks everything that `request` needs, and changes nothing.
 ///
 /// # Errors
 /// When a notebook cannot be read, its kernel is missing, or, in strict mode, a parameter has no taker.
 pub fn plan(request: &Request, environment: &Environment) -> Result<Plan> {
     let options = &request.options;
-    let mut given = options.parameters.clone();
-    for secret in &options.secrets {
-        given.set(&secret.name, secret.reference.as_str());
-    }
+    let given = given(options);
+    let graph = request.graph()?;
     let mut warnings = Vec::new();
     let mut steps = Vec::new();
     for (index, step) in request.steps.iter().enumerate() {
@@ -78,6 +104,13 @@ pub fn plan(request: &Request, environment: &Environment) -> Result<Plan> {
         for (name, value) in wanted.iter().chain(given.iter()) {
             if request.inject_undeclared || planned.declares(&name) {
                 planned.parameters.set(&name, value.clone());
+                let source = match () {
+                    () if options.secrets.iter().any(|secret| secret.name == *name) => Source::Secret,
+                    () if given.get(&name).is_some() => Source::Given,
+                    () => Source::Flow,
+                };
+                planned.sources.retain(|(known, _)| *known != name);
+                planned.sources.push((name.into_owned(), source));
             }
         }
         if !planned.parameters.is_empty() {
@@ -86,6 +119,7 @@ pub fn plan(request: &Request, environment: &Environment) -> Result<Plan> {
         }
         steps.push(planned);
     }
+    hand_on_what_is_known(request, &graph, &mut steps)?;
     if !request.inject_undeclared {
         for (name, _) in given.iter() {
             if !steps.iter().any(|step| step.wanted && step.declares(&name)) {
@@ -100,7 +134,23 @@ pub fn plan(request: &Request, environment: &Environment) -> Result<Plan> {
             None => error,
         });
     }
-    Ok(Plan { steps, warnings })
+    Ok(Plan { steps, graph, warnings })
+}
+
+/// What steps that are done hand on is known already, and so is whether it fits together.
+fn hand_on_what_is_known(request: &Request, graph: &Graph, steps: &mut [StepPlan]) -> Result<()> {
+    let done = |step: &StepRequest| step.done.as_ref().map(|done| done.results.clone()).unwrap_or_default();
+    let results: Vec<Object> = request.steps.iter().map(done).collect();
+    let names: Vec<&str> = request.steps.iter().map(|step| step.name.as_str()).collect();
+    for (index, plan) in steps.iter_mut().enumerate().filter(|(_, plan)| plan.wanted) {
+        let takes = |name: &str| plan.declares(name) && plan.parameters.get(name).is_none();
+        let handed = values::handed(graph, index, &results, &takes, &names)?;
+        plan.handed = handed
+            .into_iter()
+            .map(|each| (each.name, each.value, each.from))
+            .collect();
+    }
+    Ok(())
 }
 
 fn undeclared(step: &StepPlan, unknown: &[String]) -> String {
@@ -161,6 +211,8 @@ fn read_step(step: &StepRequest, options: &Options, environment: &Environment) -
         language,
         declared,
         parameters: Object::new(),
+        sources: Vec::new(),
+        handed: Vec::new(),
         output: step.output.clone(),
         wanted: step.wanted,
     })

@@ -7,9 +7,12 @@
 mod documents;
 mod ends;
 mod flows;
+mod graphs;
 mod inputs;
+mod kept;
 mod kernels;
 mod lab;
 mod masking;
 mod parameters;
+mod resume;
 mod secrets;
