@@ -3,6 +3,7 @@
 mod plan;
 mod result;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::events::{Event, EventSink, Status, tell};
 use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span};
 use crate::flow::{Flow, Selection};
 use crate::json::{Json, Object};
-use crate::kernel::{Kernel, LeftProcess, StartOptions};
+use crate::kernelspec::KernelSpec;
+use crate::kernel::{Kernel, Kernels, LeftProcess, StartOptions, Warmth};
 use crate::mask::{Channel, Masker, Secret};
 use crate::parameters::{inject, merge, translator};
 
@@ -72,6 +74,10 @@ pub struct Options {
     pub kernel: Option<String>,
     /// A parameter without a taker is an error.
     pub strict: bool,
+    /// What may be done before a kernel is needed.
+    pub warmth: Warmth,
+    /// IPython kernels have their debugger at hand.
+    pub debugger: bool,
     /// How long a kernel may take to answer for the first time.
     pub start_timeout: Duration,
     /// How long a cell may run.
@@ -95,6 +101,8 @@ impl Default for Options {
             secrets: Vec::new(),
             kernel: None,
             strict: false,
+            warmth: Warmth::default(),
+            debugger: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
             autosave: Duration::from_secs(30),
@@ -221,9 +229,21 @@ pub async fn run(
             },
         );
     }
+    let wanted = request.steps.iter().zip(&planned.steps);
+    let kernels = Kernels::open(
+        &run,
+        folder.path(),
+        environment,
+        request.options.warmth,
+        request.options.debugger,
+        wanted
+            .filter(|(step, _)| step.wanted && !request.options.prepare_only)
+            .map(|(_, plan)| &plan.kernel),
+    );
+    let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
     let mut running = Running {
         options: &request.options,
-        environment,
+        kernels: &kernels,
         masker: &masker,
         sink,
         cancel,
@@ -231,6 +251,7 @@ pub async fn run(
         channel: &channel,
         results: Object::new(),
         left: Vec::new(),
+        next: None,
     };
     let mut status = Status::Completed;
     let mut steps = Vec::new();
@@ -268,6 +289,8 @@ pub async fn run(
                 notebook: None,
             }
         } else {
+            let next = request.steps.iter().zip(&specs).skip(index + 1).find(|(next, _)| next.wanted);
+            running.next = next.map(|(next, spec)| (running.start_options(next), spec));
             Box::pin(running.step(index, step, plan, saver)).await
         };
         if status == Status::Completed && result.status != Status::Skipped {
@@ -276,6 +299,7 @@ pub async fn run(
         steps.push(result);
     }
     let left = running.left;
+    kernels.close().await;
     let seconds = Span::since(started).seconds();
     tell(sink, Event::RunFinished { status, seconds });
     Ok(RunResult {
@@ -292,7 +316,7 @@ pub async fn run(
 
 struct Running<'a> {
     options: &'a Options,
-    environment: &'a Environment,
+    kernels: &'a Kernels,
     masker: &'a Masker,
     sink: &'a dyn EventSink,
     cancel: &'a CancellationToken,
@@ -301,6 +325,8 @@ struct Running<'a> {
     /// What earlier notebooks handed on.
     results: Object,
     left: Vec<LeftProcess>,
+    /// Which kernel is needed after this step's.
+    next: Option<(StartOptions, &'a KernelSpec)>,
 }
 
 impl Running<'_> {
@@ -356,6 +382,10 @@ impl Running<'_> {
                 failure: executed.failure.clone(),
             },
         );
+        let masked = match execute::masked(&plan.notebook, self.masker) {
+            Cow::Owned(masked) => Some(masked),
+            Cow::Borrowed(_) => None,
+        };
         let mut shown = Json::Object(parameters);
         self.masker.mask_json(&mut shown);
         StepResult {
@@ -370,7 +400,7 @@ impl Running<'_> {
             cells: executed.cells,
             failure: executed.failure,
             error,
-            notebook: Some(execute::masked(&plan.notebook, self.masker).into_owned()),
+            notebook: Some(masked.unwrap_or(plan.notebook)),
         }
     }
 
@@ -429,6 +459,9 @@ impl Running<'_> {
                 return Err(error);
             }
         };
+        if let Some((options, spec)) = &self.next {
+            self.kernels.prepare(spec, options);
+        }
         if let Json::Object(info) = kernel.language_info() {
             notebook.metadata_mut().set("language_info", info.clone());
         }
@@ -471,13 +504,18 @@ impl Running<'_> {
     }
 
     async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Kernel> {
-        let options = StartOptions {
+        let options = self.start_options(step);
+        self.kernels.start(&plan.kernel, &options, self.cancel).await
+    }
+
+    fn start_options(&self, step: &StepRequest) -> StartOptions {
+        StartOptions {
             folder: step.folder.clone(),
             variables: vec![(MASK_VARIABLE.to_owned(), self.channel.path().display().to_string())],
             run: self.run.to_owned(),
             patience: self.options.start_timeout,
-        };
-        Kernel::start(&plan.kernel, &options, self.environment, self.cancel).await
+            debugger: self.options.debugger,
+        }
     }
 }
 
