@@ -92,7 +92,13 @@ class BareKernel:
     def execute(self, code: str) -> None:
         self.ask(
             "execute_request",
-            {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "user_expressions": {}},
+            {
+                "code": code,
+                "silent": False,
+                "store_history": True,
+                "allow_stdin": False,
+                "user_expressions": {},
+            },
         )
 
     def end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -101,7 +102,7 @@ class Bench:
             # The peak that wait4 gives is also that of the children it waited for, a kernel's among them; so the process's
             # own is read while it lives. It never sinks.
             try:
-                with open(f"/proc/{process.pid}/status") as status:
+                with Path(f"/proc/{process.pid}/status").open() as status:
                     while process.poll() is None:
                         status.seek(0)
                         for line in status.read().splitlines():
@@ -146,7 +147,9 @@ class Bench:
         for index in range(count):
             made = self.notebook(f"{name}/{index:03}", f"print({index})")
             steps.append(f"      - notebook: {made.name}" + ("\n        needs: []" if parallel else ""))
-        (folder / "flow.yaml").write_text("schema: 1\nflows:\n  main:\n    steps:\n" + "\n".join(steps) + "\n")
+        (folder / "flow.yaml").write_text(
+            "schema: 1\nflows:\n  main:\n    steps:\n" + "\n".join(steps) + "\n"
+        )
         return folder
 
     def out(self, name: str) -> Path:
@@ -187,7 +190,11 @@ class Bench:
                 statistics.median(ours) <= 1.1 * floor,
                 ours,
                 "ms",
-                {"floor": found["floor"], "papermill": ms(found["papermill"]), "nbclient": ms(found["nbclient"])},
+                {
+                    "floor": found["floor"],
+                    "papermill": ms(found["papermill"]),
+                    "nbclient": ms(found["nbclient"]),
+                },
             )
         ]
 
@@ -418,7 +425,7 @@ def step_ms(events: Path) -> list[float]:
         record = json.loads(line)
         if record["event"] in ("run_started", "notebook_finished"):
             times.append(datetime.fromisoformat(record["time"]).timestamp())
-    return [1000 * (after - before) for before, after in zip(times, times[1:], strict=False)]
+    return [1000 * (after - before) for before, after in itertools.pairwise(times)]
 
 
 def amount(values: list[float], unit: str) -> str:

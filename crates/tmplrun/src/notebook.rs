@@ -311,7 +311,10 @@ pub(crate) fn into_lines(mut text: String) -> Json {
     const STEP: usize = 4 << 20;
     let mut items = Vec::new();
     let mut give_back = text.len().saturating_sub(STEP);
-    while let Some(at) = text.as_bytes()[..text.len().saturating_sub(1)].iter().rposition(|byte| *byte == b'\n') {
+    while let Some(at) = text.as_bytes()[..text.len().saturating_sub(1)]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+    {
         items.push(Json::from(&text[at + 1..]));
         text.truncate(at + 1);
         if text.len() < give_back {

@@ -128,7 +128,11 @@ mod tests {
             ("\\ud83d\\ude00\\ud83d.", "😀\u{fffd}."),
             ("\\u0001\\t\\r", "\u{1}\t\r"),
         ] {
-            for literal in [format!("{literal}{filler}"), format!("{filler}{literal}"), format!("{filler}{literal}{filler}")] {
+            for literal in [
+                format!("{literal}{filler}"),
+                format!("{filler}{literal}"),
+                format!("{filler}{literal}{filler}"),
+            ] {
                 let text = format!("{{\"name\": \"stdout\", \"text\": \"{literal}\", \"more\": [\"{literal}x\", 1]}}");
                 let value = parse_owned(text.clone()).unwrap();
                 assert_eq!(value, parse(&text).unwrap());

@@ -199,7 +199,10 @@ impl Plain {
     fn command(&self, mode: &str, debugger: bool) -> Command {
         let mut command = Command::new(&self.interpreter);
         let debug = if debugger { "debug-" } else { "" };
-        command.args(&self.flags).args(["-c", START]).arg(format!("{debug}{mode}"));
+        command
+            .args(&self.flags)
+            .args(["-c", START])
+            .arg(format!("{debug}{mode}"));
         command
     }
 }

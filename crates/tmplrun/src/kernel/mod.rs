@@ -201,17 +201,16 @@ impl Kernel {
                     _ => Incoming::Died(status),
                 };
             }
-            let closed = self.closed.map(|(name, _)| name);
             let judged = self.closed.map_or_else(Instant::now, |(_, until)| until);
             tokio::select! {
                 biased;
-                received = self.iopub.receive(), if closed != Some("iopub") => match received {
+                received = self.iopub.receive(), if self.iopub.is_open() => match received {
                     Ok(frames) => if let Read::Message(message) = self.session.read(frames) {
                         return Incoming::Broadcast(message);
                     },
-                    Err(_) => self.closed = Some(("iopub", Instant::now() + CLOSED_GRACE)),
+                    Err(_) => self.note_closed("iopub"),
                 },
-                received = self.shell.receive(), if closed != Some("shell") => match received {
+                received = self.shell.receive(), if self.shell.is_open() => match received {
                     Ok(frames) => match self.session.read(frames) {
                         Read::Message(message) => return Incoming::Reply(message),
                         // Replies are for us alone: what is signed with another key comes from a kernel that is not ours,
@@ -219,14 +218,19 @@ impl Kernel {
                         Read::BadSignature => return Incoming::Lost("its reply has a wrong signature".to_owned()),
                         Read::Unreadable => return Incoming::Lost("its reply cannot be read".to_owned()),
                     },
-                    Err(_) => self.closed = Some(("shell", Instant::now() + CLOSED_GRACE)),
+                    Err(_) => self.note_closed("shell"),
                 },
                 status = self.process.exited() => self.died = Some(status),
-                () = tokio::time::sleep_until(judged), if closed.is_some() => {
-                    return Incoming::Lost(format!("it closed its {} channel", closed.unwrap_or_default()));
+                () = tokio::time::sleep_until(judged), if self.closed.is_some() => {
+                    let name = self.closed.map(|(name, _)| name).unwrap_or_default();
+                    return Incoming::Lost(format!("it closed its {name} channel"));
                 }
             }
         }
+    }
+
+    fn note_closed(&mut self, channel: &'static str) {
+        self.closed.get_or_insert((channel, Instant::now() + CLOSED_GRACE));
     }
 
     /// Interrupts what runs, the way the kernel wants it.

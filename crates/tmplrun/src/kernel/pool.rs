@@ -107,6 +107,12 @@ impl Kernels {
         }
     }
 
+    /// `folder` as it is for somebody who works elsewhere.
+    #[must_use]
+    pub fn absolute(&self, folder: &std::path::Path) -> PathBuf {
+        self.shared.environment.current.join(folder)
+    }
+
     /// Gives a kernel that answers: the one that was prepared for this, else a new one.
     ///
     /// # Errors

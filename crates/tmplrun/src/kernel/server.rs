@@ -76,12 +76,8 @@ impl Server {
         environment: &Environment,
         guard: &Arc<Guard>,
     ) -> std::io::Result<Self> {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         let process = launch::start_server(plain, debugger, theirs, environment, guard)?;
         let shared = Arc::new(Shared {

@@ -98,7 +98,7 @@ def many(descriptor, debugger):
     if threads != 1:
         # A lock that another thread holds would be held for ever in a child.
         channel.send(json.dumps({"refused": f"the interpreter has {threads} threads"}).encode())
-        return
+        return None
     libc = ctypes.CDLL(None)
     server = os.getpid()
     poll = select.poll()
@@ -119,7 +119,7 @@ def many(descriptor, debugger):
                 continue
             packet, descriptors, _, _ = socket.recv_fds(channel, 1 << 18, 2)
             if not packet:
-                return
+                return None
             request = json.loads(packet)
             changed = next((path for path, before in known.items() if state(path) != before), None)
             if changed is not None or request["start"] is None:

@@ -46,6 +46,8 @@ pub(super) struct Socket {
     link: Link,
     decoder: Decoder,
     since_answer: u32,
+    /// The other side has closed it, or broken the protocol.
+    ended: bool,
 }
 
 enum Link {
@@ -74,6 +76,7 @@ impl Socket {
             link: Link::Watched(super::readiness::watched(descriptor)?),
             decoder: Decoder::default(),
             since_answer: 0,
+            ended: false,
         };
         let mut opening = vec![0; 64];
         (opening[0], opening[9], opening[10]) = (0xff, 0x7f, 3);
@@ -89,16 +92,16 @@ impl Socket {
             ready.extend_from_slice(b"\x08Identity\0\0\0\0");
         }
         put_frame(&mut opening, COMMAND, &ready);
-        if role == Role::Subscriber {
-            // Everything.
-            put_frame(&mut opening, 0, b"\x01");
-        }
         socket.write(&opening).await?;
         loop {
             if socket.decoder.next()?.is_some() {
                 return Err(broken("a message came before the greeting ended"));
             }
             if socket.decoder.ready {
+                if role == Role::Subscriber {
+                    // To everything.
+                    socket.write(b"\x00\x01\x01").await?;
+                }
                 return Ok(socket);
             }
             socket.read().await?;
@@ -121,7 +124,7 @@ impl Socket {
     }
 
     /// A message that has been read already.
-    pub(super) fn buffered(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
+    fn buffered(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
         let message = self.decoder.next()?;
         if message.is_some() {
             self.since_answer = self.since_answer.saturating_add(1);
@@ -129,13 +132,23 @@ impl Socket {
         Ok(message)
     }
 
+    /// Whether more can come.
+    pub(super) fn is_open(&self) -> bool {
+        !self.ended
+    }
+
     /// The next message's frames. May be dropped and called again without losing anything.
     pub(super) async fn receive(&mut self) -> io::Result<Vec<Vec<u8>>> {
         loop {
-            if let Some(message) = self.buffered()? {
-                return Ok(message);
+            let read = match self.buffered() {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => self.read().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = read {
+                self.ended = true;
+                return Err(error);
             }
-            self.read().await?;
         }
     }
 

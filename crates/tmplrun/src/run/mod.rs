@@ -21,8 +21,8 @@ use crate::events::{Event, EventSink, Status, tell};
 use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span};
 use crate::flow::{Flow, Selection};
 use crate::json::{Json, Object};
-use crate::kernelspec::KernelSpec;
 use crate::kernel::{Kernel, Kernels, LeftProcess, StartOptions, Warmth};
+use crate::kernelspec::KernelSpec;
 use crate::mask::{Channel, Masker, Secret};
 use crate::parameters::{inject, merge, translator};
 
@@ -289,7 +289,12 @@ pub async fn run(
                 notebook: None,
             }
         } else {
-            let next = request.steps.iter().zip(&specs).skip(index + 1).find(|(next, _)| next.wanted);
+            let next = request
+                .steps
+                .iter()
+                .zip(&specs)
+                .skip(index + 1)
+                .find(|(next, _)| next.wanted);
             running.next = next.map(|(next, spec)| (running.start_options(next), spec));
             Box::pin(running.step(index, step, plan, saver)).await
         };
@@ -510,7 +515,7 @@ impl Running<'_> {
 
     fn start_options(&self, step: &StepRequest) -> StartOptions {
         StartOptions {
-            folder: step.folder.clone(),
+            folder: self.kernels.absolute(&step.folder),
             variables: vec![(MASK_VARIABLE.to_owned(), self.channel.path().display().to_string())],
             run: self.run.to_owned(),
             patience: self.options.start_timeout,

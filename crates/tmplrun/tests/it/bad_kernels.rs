@@ -105,7 +105,8 @@ fn a_flood_is_taken_whole_and_masked() {
     let lab = lab("floods");
     let secret = lab.write("secret", "secret-word");
     std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o600)).unwrap();
-    lab.run(&["n.ipynb", "o.ipynb", "--secret", "word=file:secret"]).expect(0);
+    lab.run(&["n.ipynb", "o.ipynb", "--secret", "word=file:secret"])
+        .expect(0);
     let text = lab.text("o.ipynb");
     assert_eq!(text.matches("secret-word").count(), 0);
     // One cell is the injected parameter's.

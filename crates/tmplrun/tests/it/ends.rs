@@ -204,7 +204,10 @@ fn a_killed_runner_takes_its_kernel_along() {
     child.wait().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     while alive(kernel) || alive(grandchild) {
-        assert!(Instant::now() < deadline, "the kernel, or its child, outlived the runner");
+        assert!(
+            Instant::now() < deadline,
+            "the kernel, or its child, outlived the runner"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     lab.await_nothing();

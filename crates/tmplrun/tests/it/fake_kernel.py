@@ -31,7 +31,13 @@ shell = bind(zmq.ROUTER, "shell_port")
 
 
 def send(socket, kind, content, parent, identities=(), signed=key, session="fake"):
-    header = {"msg_id": uuid.uuid4().hex, "session": session, "username": "", "msg_type": kind, "version": "5.3"}
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "session": session,
+        "username": "",
+        "msg_type": kind,
+        "version": "5.3",
+    }
     parts = [json.dumps(part).encode() for part in (header, parent, {}, content)]
     sign = hmac.new(signed, digestmod=hashlib.sha256)
     for part in parts:
@@ -80,7 +86,11 @@ def execute(identities, request, code):
         say("stream", {"name": "stdout", "text": "yours\n"}, request)
     elif how == "floods":
         for number in range(10):
-            say("stream", {"name": "stdout", "text": f"{number} secret-word " + "x" * 1_000_000 + "\n"}, request)
+            say(
+                "stream",
+                {"name": "stdout", "text": f"{number} secret-word " + "x" * 1_000_000 + "\n"},
+                request,
+            )
     send(shell, "execute_reply", reply, request, identities)
     say("status", {"execution_state": "idle"}, request)
 
@@ -97,7 +107,12 @@ while True:
             execute(identities, request, content["code"])
         elif kind == "kernel_info_request":
             say("status", {"execution_state": "busy"}, request)
-            info = {"status": "ok", "protocol_version": "5.3", "language_info": {"name": "fake"}, "banner": ""}
+            info = {
+                "status": "ok",
+                "protocol_version": "5.3",
+                "language_info": {"name": "fake"},
+                "banner": "",
+            }
             if how == "imposes":
                 send(socket, "kernel_info_reply", info, request, identities, signed=b"another key")
             else:

@@ -67,7 +67,10 @@ fn parent(lab: &Lab, index: usize, cell: usize) -> (String, bool) {
 #[test]
 fn a_forked_kernel_is_as_one_started_by_itself() {
     let lab = Lab::new();
-    flow(&lab, &[&[FACTS, WHERE_FROM], &[FACTS, WHERE_FROM], &[FACTS, WHERE_FROM]]);
+    flow(
+        &lab,
+        &[&[FACTS, WHERE_FROM], &[FACTS, WHERE_FROM], &[FACTS, WHERE_FROM]],
+    );
     lab.run(&["f", "cold", "--cold-kernels"]).expect(0);
     lab.run(&["f", "forked", "--no-prestart"]).expect(0);
     lab.run(&["f", "o"]).expect(0);
@@ -82,7 +85,10 @@ fn a_forked_kernel_is_as_one_started_by_itself() {
         }
     }
     let parents: Vec<(String, bool)> = (0..3).map(|index| parent(&lab, index, 1)).collect();
-    assert!(parents.iter().all(|parent| *parent == parents[0]) && !parents[0].1, "{parents:?}");
+    assert!(
+        parents.iter().all(|parent| *parent == parents[0]) && !parents[0].1,
+        "{parents:?}"
+    );
     let random = |index: usize| stream(&lab.read(&format!("o/{index:04}.ipynb")), 1);
     assert_ne!(random(0).split(' ').next_back(), random(1).split(' ').next_back());
     lab.await_nothing();
@@ -93,12 +99,22 @@ fn what_an_earlier_notebook_installed_is_there() {
     let lab = Lab::new();
     lab.write("packages/known.py", "x = 1");
     let install = "open('../packages/added.py', 'w').write('x = 2')";
-    flow(&lab, &[&[WHERE_FROM, install], &["import added", WHERE_FROM], &["import added", WHERE_FROM]]);
+    flow(
+        &lab,
+        &[
+            &[WHERE_FROM, install],
+            &["import added", WHERE_FROM],
+            &["import added", WHERE_FROM],
+        ],
+    );
     let mut command = lab.command(&["f", "o"]);
     command.env("PYTHONPATH", lab.path("packages"));
     crate::lab::Run::from(command.output().unwrap()).expect(0);
     assert!(!parent(&lab, 0, 0).1, "the first is forked");
-    assert!(parent(&lab, 1, 1).1 && parent(&lab, 2, 1).1, "later ones are started by themselves");
+    assert!(
+        parent(&lab, 1, 1).1 && parent(&lab, 2, 1).1,
+        "later ones are started by themselves"
+    );
     lab.await_nothing();
 }
 
@@ -144,8 +160,17 @@ fn the_debugger_is_there_when_asked_for() {
 #[test]
 fn a_killed_server_takes_its_kernel_along_and_is_noticed() {
     let lab = Lab::new();
-    flow(&lab, &[&["1"], &["import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(1000)"], &["1"]]);
-    lab.run(&["f", "o"]).expect(138).says("the kernel's process ended while this cell ran");
+    flow(
+        &lab,
+        &[
+            &["1"],
+            &["import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(1000)"],
+            &["1"],
+        ],
+    );
+    lab.run(&["f", "o"])
+        .expect(138)
+        .says("the kernel's process ended while this cell ran");
     lab.await_nothing();
 }
 
@@ -187,7 +212,13 @@ fn what_a_cell_used_is_recorded() {
                  while time.process_time() < 0.5: pass\"\"\"])";
     lab.notebook(
         "n.ipynb",
-        &[code("1"), code("big = b'x' * 80_000_000"), code(spin), code(child), code("del big")],
+        &[
+            code("1"),
+            code("big = b'x' * 80_000_000"),
+            code(spin),
+            code(child),
+            code("del big"),
+        ],
     );
     let run = lab.run(&["n.ipynb", "o.ipynb", "--json"]).expect(0);
     let result: Value = serde_json::from_str(&run.stdout).unwrap();
@@ -195,7 +226,11 @@ fn what_a_cell_used_is_recorded() {
     assert!(cell(1, "memory_growth") > 70e6 && cell(4, "memory_growth") < -70e6);
     assert!(cell(1, "memory") > 100e6);
     for index in [2, 3] {
-        assert!(cell(index, "processor_seconds") >= 0.4, "{}", cell(index, "processor_seconds"));
+        assert!(
+            cell(index, "processor_seconds") >= 0.4,
+            "{}",
+            cell(index, "processor_seconds")
+        );
     }
     // The notebook's own metadata is papermill's alone.
     assert!(!lab.text("o.ipynb").contains("processor_seconds"));
