@@ -21,6 +21,9 @@ pub struct KernelSpec {
     pub env: Vec<(String, String)>,
     /// Whether it is interrupted by a message; by a signal otherwise.
     pub interrupt_by_message: bool,
+    /// Whether it says (`metadata.tmplrun.prestart`) that nothing a notebook does can make a difference to its start, so
+    /// that it may be started while an earlier notebook still runs.
+    pub prestart: bool,
     /// The folder that holds `kernel.json`.
     pub folder: PathBuf,
 }
@@ -101,6 +104,11 @@ fn read(name: &str, folder: &Path) -> Result<KernelSpec> {
         argv,
         env,
         interrupt_by_message: spec.text("interrupt_mode").as_deref() == Some("message"),
+        prestart: spec
+            .get("metadata")
+            .and_then(|metadata| metadata.get("tmplrun"))
+            .and_then(|ours| ours.get("prestart"))
+            .is_some_and(|prestart| *prestart == Json::Bool(true)),
         folder: folder.to_path_buf(),
     })
 }

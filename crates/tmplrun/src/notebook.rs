@@ -111,7 +111,18 @@ impl Notebook {
     /// The file's text, in the style in which it was read.
     #[must_use]
     pub fn write(&self) -> String {
-        self.style.write(&Json::Object(self.root.clone()))
+        let mut bytes = Vec::new();
+        // Memory takes everything.
+        let _ = self.write_to(&mut bytes);
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Writes the file's text to `to`, without having all of it in memory a second time.
+    ///
+    /// # Errors
+    /// When `to` takes no more.
+    pub fn write_to(&self, to: &mut dyn std::io::Write) -> std::io::Result<()> {
+        self.style.write_to(&self.root, to)
     }
 
     /// The cells, for reading.
@@ -304,4 +315,28 @@ impl<'a> Cell<'a> {
 #[must_use]
 pub fn lines(text: &str) -> Json {
     Json::from(text.split_inclusive('\n').map(Json::from).collect::<Vec<_>>())
+}
+
+/// [`lines`] of a text that is not needed any more; a single large line keeps its memory, and the text's memory goes back
+/// while its lines are made.
+pub(crate) fn into_lines(mut text: String) -> Json {
+    const STEP: usize = 4 << 20;
+    let mut items = Vec::new();
+    let mut give_back = text.len().saturating_sub(STEP);
+    while let Some(at) = text.as_bytes()[..text.len().saturating_sub(1)]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+    {
+        items.push(Json::from(&text[at + 1..]));
+        text.truncate(at + 1);
+        if text.len() < give_back {
+            text.shrink_to_fit();
+            give_back = text.len().saturating_sub(STEP);
+        }
+    }
+    if !text.is_empty() {
+        items.push(Json::from(text));
+    }
+    items.reverse();
+    Json::from(items)
 }

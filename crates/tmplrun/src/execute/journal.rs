@@ -457,7 +457,13 @@ impl Replay {
                 }
             }
         } else if let (Some(kind), Some(content)) = (record.text("kind"), record.get("content")) {
-            self.outputs.take(notebook, &self.masker, &kind, content);
+            if kind == "stream" {
+                let text = |key: &str| content.text(key).unwrap_or_default().into_owned();
+                self.outputs
+                    .take_stream(notebook, &self.masker, &text("name"), text("text"));
+            } else {
+                self.outputs.take(notebook, &self.masker, &kind, content);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::json::{self, Json, Object};
 use crate::mask::{Masker, StreamMask};
-use crate::notebook::{Notebook, lines};
+use crate::notebook::{Notebook, into_lines, lines};
 
 /// Display data of this type is a result: a JSON object that later notebooks of a flow may take as parameters.
 pub const RESULT_TYPE: &str = "application/vnd.tmplrun.result+json";
@@ -34,10 +34,6 @@ struct OpenStream {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shown {
     Nothing,
-    Stream {
-        stderr: bool,
-        text: String,
-    },
     Display(String),
     Error {
         name: String,
@@ -92,20 +88,11 @@ impl Outputs {
                 }
                 return Shown::Nothing;
             }
-            "stream" | "display_data" | "execute_result" | "error" => {}
+            "display_data" | "execute_result" | "error" => {}
             _ => return Shown::Nothing,
         }
         if self.clear_before_next {
             self.clear(notebook);
-        }
-        if kind == "stream" {
-            let name = content.text("name").unwrap_or_default().into_owned();
-            let text = content.text("text").unwrap_or_default().into_owned();
-            self.stream(notebook, masker, &name, &text);
-            return Shown::Stream {
-                stderr: name == "stderr",
-                text,
-            };
         }
         self.close_streams(notebook, masker);
         let (mut output, shown) = if kind == "error" {
@@ -132,6 +119,14 @@ impl Outputs {
         shown
     }
 
+    /// Takes text of a stream.
+    pub(super) fn take_stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: String) {
+        if self.clear_before_next {
+            self.clear(notebook);
+        }
+        self.stream(notebook, masker, name, text);
+    }
+
     /// Adds an output of our own.
     pub(super) fn add_error(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, value: &str) {
         self.close_streams(notebook, masker);
@@ -144,7 +139,7 @@ impl Outputs {
         push(notebook, self.cell, output);
     }
 
-    fn stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: &str) {
+    fn stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: String) {
         let known = self.streams.iter().position(|open| open.name == name);
         let at = known.unwrap_or_else(|| {
             let output = Object::new()
@@ -161,12 +156,21 @@ impl Outputs {
             self.streams.len() - 1
         });
         let open = &mut self.streams[at];
-        let safe = open.mask.feed(masker, text);
-        open.text.push_str(&safe);
+        if masker.is_empty() && open.text.is_empty() {
+            // The first is often the only one, and may be large.
+            open.text = text;
+        } else {
+            let safe = open.mask.feed(masker, &text);
+            open.text.push_str(&safe);
+        }
     }
 
     /// Writes the streams so far into the notebook. What could still become a secret stays out.
     pub(super) fn write_streams(&mut self, notebook: &mut Notebook) {
+        self.put_streams(notebook, |text| lines(text));
+    }
+
+    fn put_streams(&mut self, notebook: &mut Notebook, to_lines: impl Fn(&mut String) -> Json) {
         let Some(cell) = notebook.cell_mut(self.cell) else {
             return;
         };
@@ -174,9 +178,11 @@ impl Outputs {
             return;
         };
         for open in &mut self.streams {
-            open.text = overwritten(&open.text);
+            if open.text.contains('\r') {
+                open.text = overwritten(&open.text);
+            }
             if let Some(output) = outputs.get_mut(open.output).and_then(Json::as_object_mut) {
-                output.set("text", lines(&open.text));
+                output.set("text", to_lines(&mut open.text));
             }
         }
     }
@@ -187,7 +193,7 @@ impl Outputs {
             let rest = open.mask.flush(masker);
             open.text.push_str(&rest);
         }
-        self.write_streams(notebook);
+        self.put_streams(notebook, |text| into_lines(std::mem::take(text)));
         self.streams.clear();
     }
 
@@ -331,9 +337,6 @@ fn error(content: &Json, masker: &Masker) -> (Json, Shown) {
 
 /// A progress bar writes one line again and again: only what a terminal would still show at the end of it is kept.
 fn overwritten(text: &str) -> String {
-    if !text.contains('\r') {
-        return text.to_owned();
-    }
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let (body, end) = match (line.strip_suffix("\r\n"), line.strip_suffix('\n')) {

@@ -6,11 +6,13 @@
 //! somebody asks. The same lenient reader takes the messages that kernels send.
 
 mod bridge;
+mod large;
 mod parse;
 mod write;
 
 use std::borrow::Cow;
 
+pub(crate) use large::parse_owned;
 pub use parse::{ParseError, parse};
 pub use write::Style;
 
@@ -74,6 +76,10 @@ impl Text {
 
     pub(crate) fn literal(&self) -> &str {
         &self.literal
+    }
+
+    pub(super) fn into_literal(self) -> String {
+        self.literal
     }
 }
 
@@ -300,7 +306,7 @@ impl From<&str> for Json {
 
 impl From<String> for Json {
     fn from(value: String) -> Self {
-        Self::String(Text::new(&value))
+        Self::String(Text::from_string(value))
     }
 }
 

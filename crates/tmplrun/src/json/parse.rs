@@ -26,11 +26,26 @@ pub struct ParseError {
 /// # Errors
 /// When `text` is not JSON; Python's `NaN` and infinities are taken.
 pub fn parse(text: &str) -> Result<Json, ParseError> {
+    read(&mut Reader {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        cut: None,
+    })
+}
+
+/// Reads one JSON value, the first large string apart: a [`super::large::PLACE`] stands for it, and where it lies is told.
+pub(super) fn parse_but_one(text: &str) -> Result<(Json, Option<(usize, usize)>), ParseError> {
     let mut reader = Reader {
         text,
         bytes: text.as_bytes(),
         at: 0,
+        cut: Some(None),
     };
+    Ok((read(&mut reader)?, reader.cut.flatten()))
+}
+
+fn read(reader: &mut Reader<'_>) -> Result<Json, ParseError> {
     reader.space();
     let value = reader.value(0)?;
     reader.space();
@@ -44,6 +59,8 @@ struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// Whether a large string is to be left out, and the one that was.
+    cut: Option<Option<(usize, usize)>>,
 }
 
 impl Reader<'_> {
@@ -180,6 +197,11 @@ impl Reader<'_> {
         loop {
             match self.peek() {
                 Some(b'"') => {
+                    if self.cut == Some(None) && self.at - start >= super::large::LARGE {
+                        self.cut = Some(Some((start, self.at)));
+                        self.at += 1;
+                        return Ok(Text::from_literal(super::large::PLACE.to_owned()));
+                    }
                     let literal = self.text[start..self.at].to_owned();
                     self.at += 1;
                     return Ok(Text::from_literal(literal));

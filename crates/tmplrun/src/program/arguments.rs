@@ -177,6 +177,19 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
 
+    /// Starts each kernel by itself when it is needed. Otherwise, in a flow, the next notebook's kernel starts early, and
+    /// IPython kernels share the import of their packages, where that cannot change what a notebook does.
+    #[arg(long)]
+    pub(crate) cold_kernels: bool,
+
+    /// Starts no kernel before it is needed.
+    #[arg(long)]
+    pub(crate) no_prestart: bool,
+
+    /// Loads the debugger into IPython kernels, which then take longer to start.
+    #[arg(long)]
+    pub(crate) debugger: bool,
+
     /// The kernel's working folder [default: the current one for a notebook, the notebook's own in a flow].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cwd: Option<PathBuf>,

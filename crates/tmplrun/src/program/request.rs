@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tmplrun::flow::{FILE_NAME, FlowFile, Selection};
 use tmplrun::json::Object;
+use tmplrun::kernel::Warmth;
 use tmplrun::mask::Secret;
 use tmplrun::parameters::RawParameters;
 use tmplrun::run::{KeepKernel, Record, recover};
@@ -59,6 +60,12 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         secrets,
         kernel: arguments.kernel.clone(),
         strict: arguments.strict,
+        warmth: match (arguments.cold_kernels, arguments.no_prestart) {
+            (true, _) => Warmth::Cold,
+            (false, true) => Warmth::Forked,
+            (false, false) => Warmth::Ahead,
+        },
+        debugger: arguments.debugger,
         start_timeout: Duration::from_secs(arguments.start_timeout),
         cell_timeout: arguments.execution_timeout.map(Duration::from_secs),
         notebook_timeout: arguments.timeout.map(Duration::from_secs),

@@ -11,6 +11,7 @@ mod resume;
 mod schedule;
 mod values;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,8 @@ use crate::events::{Event, EventSink, Status, tell};
 use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span, Writer};
 use crate::flow::{Flow, Graph, Selection};
 use crate::json::{Json, Object};
-use crate::kernel::{Kept, Kernel, LeftProcess, StartOptions};
+use crate::kernel::{Kept, Kernel, Kernels, LeftProcess, StartOptions, Warmth};
+use crate::kernelspec::KernelSpec;
 use crate::mask::{Channel, Masker, Secret};
 use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
@@ -108,6 +110,10 @@ pub struct Options {
     pub kernel: Option<String>,
     /// A parameter without a taker is an error.
     pub strict: bool,
+    /// What may be done before a kernel is needed.
+    pub warmth: Warmth,
+    /// IPython kernels have their debugger at hand.
+    pub debugger: bool,
     /// How long a kernel may take to answer for the first time.
     pub start_timeout: Duration,
     /// How long a cell may run.
@@ -137,6 +143,8 @@ impl Default for Options {
             secrets: Vec::new(),
             kernel: None,
             strict: false,
+            warmth: Warmth::default(),
+            debugger: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
             notebook_timeout: None,
@@ -271,9 +279,32 @@ pub async fn run(
             },
         );
     }
-    let running = Running {
-        options: &request.options,
+    let may_be_kept = request.options.keep_kernel != KeepKernel::Never;
+    let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
+    let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
+    let will_run = |step: &StepRequest| step.wanted && step.done.is_none() && !request.options.prepare_only;
+    let kernels = Kernels::open(
+        folder.path(),
         environment,
+        // Kernels that may be kept are each started by themselves.
+        if may_be_kept {
+            Warmth::Cold
+        } else {
+            request.options.warmth
+        },
+        request.options.debugger,
+        request.options.jobs,
+        request
+            .steps
+            .iter()
+            .zip(&specs)
+            .filter(|(step, _)| will_run(step))
+            .map(|(_, spec)| spec),
+    );
+    let running = Running {
+        environment,
+        options: &request.options,
+        kernels: &kernels,
         masker: &masker,
         sink,
         cancel,
@@ -282,11 +313,15 @@ pub async fn run(
         resumes: request.resumes,
         alone: request.folder.is_none(),
         left: Mutex::default(),
+        specs: &specs,
+        coming: Mutex::default(),
     };
-    let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
     let steps = running
         .all(request, &planned.graph, planned.steps, savers, &mut keeping)
-        .await?;
+        .await;
+    let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
+    kernels.close().await;
+    let steps = steps?;
     let bad = |result: &&StepResult| !matches!(result.status, Status::Completed | Status::Skipped | Status::DoneBefore);
     let interrupted = steps.iter().any(|result| result.status == Status::Interrupted);
     let status = match steps.iter().find(bad) {
@@ -297,7 +332,6 @@ pub async fn run(
         None => Status::Completed,
     };
     keeping.end(status)?;
-    let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = Span::since(started).seconds();
     tell(sink, Event::RunFinished { status, seconds });
     Ok(RunResult {
@@ -390,6 +424,7 @@ impl<'a> Keeping<'a> {
 struct Running<'a> {
     options: &'a Options,
     environment: &'a Environment,
+    kernels: &'a Kernels,
     masker: &'a Arc<Masker>,
     sink: &'a dyn EventSink,
     cancel: &'a CancellationToken,
@@ -399,6 +434,10 @@ struct Running<'a> {
     /// It is no flow but one notebook.
     alone: bool,
     left: Mutex<Vec<LeftProcess>>,
+    /// Each step's kernel.
+    specs: &'a [KernelSpec],
+    /// The steps that are likely to start next, the likeliest first.
+    coming: Mutex<Vec<(StartOptions, &'a KernelSpec)>>,
 }
 
 /// A kernel that is ready for a notebook.
@@ -418,7 +457,7 @@ struct Job<'a> {
     handed: Result<Object>,
 }
 
-impl Running<'_> {
+impl<'a> Running<'a> {
     /// Runs every step when its turn comes; gives a result for each.
     async fn all(
         &self,
@@ -478,6 +517,7 @@ impl Running<'_> {
                     }
                 }
                 Next::Wait => {
+                    *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = self.coming(&schedule, request);
                     if let Some((index, result)) = running.next().await {
                         self.noted(index, keeping.ended(index, &result));
                         schedule.ended(index, result.status == Status::Completed);
@@ -489,6 +529,14 @@ impl Running<'_> {
             }
         }
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// The kernels that are likely to start next, at most as many as run at once.
+    fn coming(&self, schedule: &Schedule<'_>, request: &Request) -> Vec<(StartOptions, &'a KernelSpec)> {
+        let steps = schedule.coming().into_iter().take(self.options.jobs.max(1));
+        steps
+            .map(|step| (self.start_options(&request.steps[step]), &self.specs[step]))
+            .collect()
     }
 
     /// A record that cannot be written takes away only the going on later: it is no reason to end the run.
@@ -613,6 +661,10 @@ impl Running<'_> {
                 failure: executed.failure.clone(),
             },
         );
+        let masked = match execute::masked(&plan.notebook, self.masker) {
+            Cow::Owned(masked) => Some(masked),
+            Cow::Borrowed(_) => None,
+        };
         let mut shown = Json::Object(parameters);
         self.masker.mask_json(&mut shown);
         let result = StepResult {
@@ -629,7 +681,7 @@ impl Running<'_> {
             failure: executed.failure,
             error,
             kernel,
-            notebook: Some(execute::masked(&plan.notebook, self.masker).into_owned()),
+            notebook: Some(masked.unwrap_or(plan.notebook)),
         };
         (index, result)
     }
@@ -689,6 +741,7 @@ impl Running<'_> {
                 return Err(error);
             }
         };
+        self.start_ahead();
         if let Json::Object(info) = kernel.language_info() {
             notebook.metadata_mut().set("language_info", info.clone());
         }
@@ -751,27 +804,40 @@ impl Running<'_> {
 
     /// Starts the kernel of one step. The only place that does.
     async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Started> {
-        let may_be_kept = self.options.keep_kernel != KeepKernel::Never;
-        let mask = match may_be_kept {
-            // It must be found where the kernel looks for it also by a later run.
-            true => format!("{{kernel_folder}}/{}", Channel::NAME),
-            false => self.channel.path().display().to_string(),
-        };
-        let options = StartOptions {
-            folder: step.folder.clone(),
-            variables: vec![(MASK_VARIABLE.to_owned(), mask)],
-            run: self.run.to_owned(),
-            patience: self.options.start_timeout,
-            keep: may_be_kept.then(|| self.environment.kept.clone()),
-        };
-        let kernel = Kernel::start(&plan.kernel, &options, self.environment, self.cancel).await?;
-        let channel = if may_be_kept {
+        let options = self.start_options(step);
+        let kernel = self.kernels.start(&plan.kernel, &options, self.cancel).await?;
+        let channel = if options.keep.is_some() {
             kernel.announce(self.about(step, &plan.kernel.name))?;
             Some(open_channel(kernel.folder(), self.masker)?)
         } else {
             None
         };
         Ok(Started { kernel, channel })
+    }
+
+    fn start_options(&self, step: &StepRequest) -> StartOptions {
+        let may_be_kept = self.options.keep_kernel != KeepKernel::Never;
+        let mask = match may_be_kept {
+            // It must be found where the kernel looks for it also by a later run.
+            true => format!("{{kernel_folder}}/{}", Channel::NAME),
+            false => self.channel.path().display().to_string(),
+        };
+        StartOptions {
+            folder: self.kernels.absolute(&step.folder),
+            variables: vec![(MASK_VARIABLE.to_owned(), mask)],
+            run: self.run.to_owned(),
+            patience: self.options.start_timeout,
+            debugger: self.options.debugger,
+            keep: may_be_kept.then(|| self.environment.kept.clone()),
+        }
+    }
+
+    /// Starts the kernels of the steps that come next, as many as may run at once. Called when a kernel has started: not
+    /// before, since the notebook that waits goes first.
+    fn start_ahead(&self) {
+        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.kernels
+            .prepare(coming.iter().map(|(options, spec)| (*spec, options)));
     }
 }
 

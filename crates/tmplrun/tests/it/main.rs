@@ -4,6 +4,7 @@
 //! fail, since a test that did not run proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod bad_kernels;
 mod documents;
 mod ends;
 mod flows;
@@ -16,3 +17,4 @@ mod masking;
 mod parameters;
 mod resume;
 mod secrets;
+mod warmth;
