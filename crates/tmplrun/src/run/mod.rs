@@ -198,8 +198,22 @@ pub async fn run(
         savers.push(Saver::new(step.output.as_deref().filter(|_| step.wanted))?);
     }
     let run = uuid::Uuid::new_v4().to_string();
+    // Named before it is made, so that whoever cleans up after a killed runner knows of it at every moment.
+    let name = format!("tmplrun-{}", &run[..13]);
+    let wanted = request.steps.iter().zip(&planned.steps);
+    let kernels = Kernels::open(
+        &run,
+        &environment.temporary.join(&name),
+        environment,
+        request.options.warmth,
+        request.options.debugger,
+        wanted
+            .filter(|(step, _)| step.wanted && !request.options.prepare_only)
+            .map(|(_, plan)| &plan.kernel),
+    );
     let folder = tempfile::Builder::new()
-        .prefix("tmplrun-")
+        .prefix(&name)
+        .rand_bytes(0)
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
             Error::configuration("no private folder can be made")
@@ -229,17 +243,6 @@ pub async fn run(
             },
         );
     }
-    let wanted = request.steps.iter().zip(&planned.steps);
-    let kernels = Kernels::open(
-        &run,
-        folder.path(),
-        environment,
-        request.options.warmth,
-        request.options.debugger,
-        wanted
-            .filter(|(step, _)| step.wanted && !request.options.prepare_only)
-            .map(|(_, plan)| &plan.kernel),
-    );
     let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
     let mut running = Running {
         options: &request.options,
