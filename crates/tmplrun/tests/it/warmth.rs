@@ -38,7 +38,7 @@ facts = {
     'tempfile': tempfile.gettempdir(), 'history': len(In), 'count': get_ipython().execution_count,
     'names': sorted(name for name in globals() if not name.startswith('_') and name not in ('fd', 'link', 'facts')),
     'death': ctypes.CDLL(None).prctl(2, ctypes.byref(death := ctypes.c_int())) or death.value,
-    'descriptors': sum('history' not in str(link) for link in map(link, os.listdir('/proc/self/fd'))),
+    'descriptors': sum('profile_default' not in str(link(number)) for number in os.listdir('/proc/self/fd')),
     'modules': sorted(name for name in sys.modules if not name.startswith('_')),
     'children': open('/proc/self/task/%d/children' % os.getpid()).read(),
 }
