@@ -77,8 +77,6 @@ def many(descriptor, debugger):
         "IPython.extensions.storemagic",
         "faulthandler",
         "pdb",
-        "psutil",
-        "pwd",
         "resource",
         "sqlite3",
         "tornado.platform.asyncio",

@@ -250,8 +250,32 @@ pub async fn run(
             warnings.push((Some(step), format!("{name}: {message}")));
         }
     }
+    let may_be_kept = request.options.keep_kernel != KeepKernel::Never;
+    let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
+    let will_run = |step: &StepRequest| step.wanted && step.done.is_none() && !request.options.prepare_only;
+    // Named before it is made, so that whoever cleans up after a killed runner knows of it at every moment.
+    let name = format!("tmplrun-{}", &run[..13]);
+    let kernels = Kernels::open(
+        &environment.temporary.join(&name),
+        environment,
+        // Kernels that may be kept are each started by themselves.
+        if may_be_kept {
+            Warmth::Cold
+        } else {
+            request.options.warmth
+        },
+        request.options.debugger,
+        request.options.jobs,
+        request
+            .steps
+            .iter()
+            .zip(&specs)
+            .filter(|(step, _)| will_run(step))
+            .map(|(_, spec)| spec),
+    );
     let folder = tempfile::Builder::new()
-        .prefix("tmplrun-")
+        .prefix(&name)
+        .rand_bytes(0)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
@@ -279,28 +303,7 @@ pub async fn run(
             },
         );
     }
-    let may_be_kept = request.options.keep_kernel != KeepKernel::Never;
     let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
-    let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
-    let will_run = |step: &StepRequest| step.wanted && step.done.is_none() && !request.options.prepare_only;
-    let kernels = Kernels::open(
-        folder.path(),
-        environment,
-        // Kernels that may be kept are each started by themselves.
-        if may_be_kept {
-            Warmth::Cold
-        } else {
-            request.options.warmth
-        },
-        request.options.debugger,
-        request.options.jobs,
-        request
-            .steps
-            .iter()
-            .zip(&specs)
-            .filter(|(step, _)| will_run(step))
-            .map(|(_, spec)| spec),
-    );
     let running = Running {
         environment,
         options: &request.options,

@@ -10,12 +10,17 @@ import atexit, builtins, ctypes, gc, json, locale, logging, os, random, resource
 def fd(number):
     kind = os.readlink(f'/proc/self/fd/{number}').split(':')[0]
     return 'null' if kind == '/dev/null' else kind
+def link(number):
+    try:
+        return os.readlink(f'/proc/self/fd/{number}')
+    except OSError:
+        return None
 facts = {
     'argv': [word if 'tmplrun-' not in word else 'FILE' for word in sys.argv],
     'orig_argv': [word if 'tmplrun-' not in word else 'FILE' for word in sys.orig_argv],
     'path': sys.path, 'prefix': sys.prefix, 'executable': sys.executable, 'flags': str(sys.flags),
     'main': [__name__, sys.modules['__main__'].__dict__ is globals(), str(sys.modules['__main__'].__spec__)],
-    'environ': {k: v for k, v in os.environ.items() if k not in ('JPY_PARENT_PID', 'TMPLRUN_RUN', 'TMPLRUN_MASK')},
+    'environ': {k: v for k, v in os.environ.items() if k not in ('JPY_PARENT_PID', 'TMPLRUN_KERNEL', 'TMPLRUN_RUN', 'TMPLRUN_MASK')},
     'set': sorted(k for k in os.environ if k.startswith(('TMPLRUN', 'JPY'))),
     'cwd': os.getcwd(), 'umask': os.umask(0o22), 'leader': [os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid()],
     'streams': [fd(0), sys.stdin.isatty(), type(sys.stdout).__name__, type(sys.stderr).__name__],
@@ -31,9 +36,9 @@ facts = {
     'logging': [logging.getLogger().level, len(logging.getLogger().handlers)],
     'locale': locale.setlocale(locale.LC_ALL), 'gc': [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()],
     'tempfile': tempfile.gettempdir(), 'history': len(In), 'count': get_ipython().execution_count,
-    'names': sorted(name for name in globals() if not name.startswith('_') and name not in ('fd', 'facts')),
+    'names': sorted(name for name in globals() if not name.startswith('_') and name not in ('fd', 'link', 'facts')),
     'death': ctypes.CDLL(None).prctl(2, ctypes.byref(death := ctypes.c_int())) or death.value,
-    'descriptors': len(os.listdir('/proc/self/fd')),
+    'descriptors': sum('profile_default' not in str(link(number)) for number in os.listdir('/proc/self/fd')),
     'modules': sorted(name for name in sys.modules if not name.startswith('_')),
     'children': open('/proc/self/task/%d/children' % os.getpid()).read(),
 }
