@@ -11,7 +11,7 @@ mod write;
 
 use std::borrow::Cow;
 
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, Step, locate, parse};
 pub use write::Style;
 
 /// One JSON value, in source form.
@@ -130,6 +130,20 @@ impl Object {
             !hit
         });
         found
+    }
+
+    /// Gives `key` another name where it stands; a value that has the new name already goes. Says whether there was one.
+    pub fn rename(&mut self, key: &str, new: &str) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        if key != new {
+            self.remove(new);
+            for (name, _) in self.entries.iter_mut().filter(|(name, _)| name.decode() == key) {
+                *name = Text::new(new);
+            }
+        }
+        true
     }
 
     /// The object under `key`, made if it is missing or something else.

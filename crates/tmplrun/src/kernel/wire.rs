@@ -21,6 +21,8 @@ pub(crate) struct Message {
     /// The kernel's own time stamp.
     pub(crate) date: Option<String>,
     pub(crate) content: Json,
+    /// Binary parts, which only messages about widgets have.
+    pub(crate) buffers: Vec<Bytes>,
 }
 
 /// Our end of a conversation.
@@ -74,7 +76,7 @@ impl Session {
     pub(crate) fn read(&self, message: ZmqMessage) -> Option<Message> {
         let frames = message.into_vec();
         let start = frames.iter().position(|frame| frame.as_ref() == DELIMITER)?;
-        let [tag, header, parent, metadata, content, ..] = &frames[start + 1..] else {
+        let [tag, header, parent, metadata, content, buffers @ ..] = &frames[start + 1..] else {
             return None;
         };
         let tag = from_hex(tag)?;
@@ -90,6 +92,7 @@ impl Session {
                 .unwrap_or_default(),
             date: header.text("date").map(|date| date.into_owned()),
             content: lenient(content)?,
+            buffers: buffers.to_vec(),
         })
     }
 }
