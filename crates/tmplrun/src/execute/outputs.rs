@@ -257,7 +257,12 @@ impl Outputs {
         }
         self.write_streams(notebook);
         // Which of the two came first is chance: they reach us by different ways. Standard output stands first, always.
-        let place = |name: &str| self.streams.iter().find(|open| open.name == name).map(|open| open.output);
+        let place = |name: &str| {
+            self.streams
+                .iter()
+                .find(|open| open.name == name)
+                .map(|open| open.output)
+        };
         if let (Some(stderr), Some(stdout)) = (place("stderr"), place("stdout"))
             && stdout == stderr + 1
             && let Some(outputs) = notebook

@@ -123,7 +123,9 @@ impl Widgets {
         let same = |key: &str, last: &Json| last.get(key).is_some() && last.get(key) == output.get(key);
         match outputs.last_mut() {
             Some(last) if same("name", last) && same("output_type", last) => {
-                let text = [last.text("text"), output.text("text")].map(Option::unwrap_or_default).concat();
+                let text = [last.text("text"), output.text("text")]
+                    .map(Option::unwrap_or_default)
+                    .concat();
                 if let Some(last) = last.as_object_mut() {
                     last.set("text", text);
                 }

@@ -261,6 +261,17 @@ impl Json {
         }
     }
 
+    /// How many values stand inside one another here, this one included.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let below = match self {
+            Self::Array(array) => array.items.iter().map(Self::depth).max(),
+            Self::Object(object) => object.entries.iter().map(|(_, value)| value.depth()).max(),
+            _ => None,
+        };
+        1 + below.unwrap_or(0)
+    }
+
     /// Calls `change` on every string value below, keys apart; `Some` replaces the text.
     pub fn map_strings(&mut self, change: &mut dyn FnMut(&str) -> Option<String>) {
         match self {

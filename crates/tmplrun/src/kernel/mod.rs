@@ -18,6 +18,8 @@ use zeromq::{DealerSocket, Socket as _, SocketSend as _, SubSocket, ZmqError};
 
 pub use process::{LeftProcess, MARKER};
 pub(crate) use wire::Message;
+#[doc(hidden)]
+pub use wire::read_frames;
 
 use launch::{Channel, Endpoints};
 use process::Process;

@@ -50,6 +50,11 @@ impl Session {
         Some(mac)
     }
 
+    fn tag(&self, parts: &[&[u8]]) -> Option<Bytes> {
+        let tag = self.signature(parts)?.finalize().into_bytes();
+        Some(tag.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    }
+
     /// A request of `kind`; gives its id too.
     pub(crate) fn request(&self, kind: &str, content: Object) -> Option<(String, ZmqMessage)> {
         let id = uuid::Uuid::new_v4().to_string();
@@ -65,9 +70,7 @@ impl Session {
         .to_compact();
         let content = Json::from(content).to_compact();
         let parts: [&[u8]; 4] = [header.as_bytes(), b"{}", b"{}", content.as_bytes()];
-        let tag = self.signature(&parts)?.finalize().into_bytes();
-        let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut frames = vec![Bytes::from_static(DELIMITER), Bytes::from(tag)];
+        let mut frames = vec![Bytes::from_static(DELIMITER), self.tag(&parts)?];
         frames.extend(parts.iter().map(|part| Bytes::copy_from_slice(part)));
         Some((id, ZmqMessage::try_from(frames).ok()?))
     }
@@ -95,6 +98,22 @@ impl Session {
             buffers: buffers.to_vec(),
         })
     }
+}
+
+/// Reads frames as those of a kernel are read, signed first if `sign` says so, and gives the message's kind and content.
+/// Nothing but fuzzing needs it.
+#[doc(hidden)]
+#[must_use]
+pub fn read_frames(frames: Vec<Vec<u8>>, sign: bool) -> Option<(String, Json)> {
+    let session = Session::new();
+    let mut signed = Vec::new();
+    if sign {
+        let parts: Vec<&[u8]> = frames.iter().take(4).map(Vec::as_slice).collect();
+        signed = vec![Bytes::from_static(DELIMITER), session.tag(&parts)?];
+    }
+    signed.extend(frames.into_iter().map(Bytes::from));
+    let message = session.read(ZmqMessage::try_from(signed).ok()?)?;
+    Some((message.kind, message.content))
 }
 
 fn lenient(frame: &[u8]) -> Option<Json> {

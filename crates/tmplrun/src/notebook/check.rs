@@ -75,6 +75,7 @@ pub(super) fn old(root: &Object) -> Checked {
             let cell = cell(value, number, &path, "source")?;
             joined(cell, "input", number, &path)?;
             number_or_null(cell, "prompt_number", number, &path)?;
+            number_or_null(cell, "execution_count", number, &path)?;
         }
     }
     Ok(())
@@ -96,7 +97,10 @@ fn metadata(root: &Object) -> Checked {
     if metadata.as_object().is_none() {
         return fault(&path, "the notebook's `metadata` is not an object");
     }
-    for (key, inner) in [("kernelspec", ["name", "language"]), ("language_info", ["name", "name"])] {
+    for (key, inner) in [
+        ("kernelspec", ["name", "language"]),
+        ("language_info", ["name", "name"]),
+    ] {
         let Some(value) = metadata.get(key) else { continue };
         let path = below(&path, key);
         if value.as_object().is_none() {
@@ -134,7 +138,9 @@ fn cell<'a>(value: &'a Json, number: usize, path: &[Step], source: &'static str)
         return Err(refuse(&inner, format!("cell {number}: `metadata` is not an object")));
     }
     if let Some(tags) = metadata.and_then(|metadata| metadata.get("tags")) {
-        let texts = tags.as_array().is_some_and(|tags| tags.iter().all(|tag| matches!(tag, Json::String(_))));
+        let texts = tags
+            .as_array()
+            .is_some_and(|tags| tags.iter().all(|tag| matches!(tag, Json::String(_))));
         if !texts {
             let message = format!("cell {number}: `metadata.tags` is not a list of texts");
             return Err(refuse(&below(&inner, "tags"), message));

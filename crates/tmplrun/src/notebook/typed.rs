@@ -79,7 +79,11 @@ impl Adapter {
             Json::String(text) => Value::String(text.decode().into_owned()),
             Json::Array(array) => {
                 let items = array.items.iter().enumerate();
-                Value::Array(items.map(|(index, item)| self.value(item, &format!("{at}[{index}]"))).collect())
+                Value::Array(
+                    items
+                        .map(|(index, item)| self.value(item, &format!("{at}[{index}]")))
+                        .collect(),
+                )
             }
             Json::Object(object) => {
                 let mut map = Map::new();
@@ -108,7 +112,11 @@ impl Adapter {
 
     /// Leaves out every key but those of `known`.
     fn only(&mut self, map: &mut Map<String, Value>, known: &[&str], at: &str) {
-        let unknown: Vec<String> = map.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+        let unknown: Vec<String> = map
+            .keys()
+            .filter(|key| !known.contains(&key.as_str()))
+            .cloned()
+            .collect();
         for key in unknown {
             map.remove(&key);
             self.note(AdaptationKind::UnknownKey, join(at, &key));
@@ -252,5 +260,9 @@ impl Adapter {
 }
 
 fn join(at: &str, key: &str) -> String {
-    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+    if at.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{at}.{key}")
+    }
 }

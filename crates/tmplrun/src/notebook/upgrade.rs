@@ -18,6 +18,9 @@ const TYPES: &[(&str, &str)] = &[
     ("javascript", "application/javascript"),
 ];
 
+/// What comes to stand deeper than it did must not stand deeper than what is read.
+const DEEPEST: usize = 200;
+
 /// Turns a checked document of format 3 into one of format 4.5.
 pub(super) fn upgrade(root: &mut Object) {
     let mut cells = Vec::new();
@@ -28,10 +31,14 @@ pub(super) fn upgrade(root: &mut Object) {
             if let Some(Json::Array(own)) = sheet.remove("cells") {
                 cells.extend(own.items);
             }
-            if sheet.get("metadata").and_then(Json::as_object).is_some_and(Object::is_empty) {
+            if sheet
+                .get("metadata")
+                .and_then(Json::as_object)
+                .is_some_and(Object::is_empty)
+            {
                 sheet.remove("metadata");
             }
-            sheets.push(Json::Object(sheet));
+            sheets.push(Json::from(sheet));
         }
     }
     cells.iter_mut().filter_map(Json::as_object_mut).for_each(cell);
@@ -43,7 +50,8 @@ pub(super) fn upgrade(root: &mut Object) {
     metadata.set("orig_nbformat", original);
     metadata.set("orig_nbformat_minor", original_minor);
     // Format 4 has no worksheets; what was said about them is kept, if anything was.
-    if sheets.iter().filter_map(Json::as_object).any(|sheet| !sheet.is_empty()) {
+    let said = sheets.iter().filter_map(Json::as_object).any(|sheet| !sheet.is_empty());
+    if said && sheets.iter().all(|sheet| sheet.depth() < DEEPEST) {
         metadata.set("worksheets", Json::from(sheets));
     }
     root.set("cells", Json::from(cells));
@@ -71,7 +79,11 @@ fn cell(cell: &mut Object) {
                 cell.set("outputs", Json::from(Vec::new()));
             }
             let outputs = cell.get_mut("outputs").and_then(Json::as_array_mut);
-            outputs.into_iter().flatten().filter_map(Json::as_object_mut).for_each(output);
+            outputs
+                .into_iter()
+                .flatten()
+                .filter_map(Json::as_object_mut)
+                .for_each(output);
         }
         Some("heading") => {
             let level = cell.remove("level").and_then(|level| level.as_i64()).unwrap_or(1);
@@ -87,7 +99,11 @@ fn cell(cell: &mut Object) {
 }
 
 fn output(output: &mut Object) {
-    let kind = output.get("output_type").and_then(Json::as_str).unwrap_or_default().into_owned();
+    let kind = output
+        .get("output_type")
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .into_owned();
     match kind.as_str() {
         "pyout" | "display_data" => {
             if kind == "pyout" {
@@ -110,6 +126,7 @@ fn output(output: &mut Object) {
             // It was text that held JSON; now it is JSON.
             if let Some(text) = data.get("application/json").and_then(Json::joined)
                 && let Ok(value) = crate::json::parse(&text)
+                && value.depth() < DEEPEST
             {
                 data.set("application/json", value.restyled());
             }

@@ -25,7 +25,9 @@ def normal(notebook: dict[str, Any], given: set[str], folder: str, reference: st
     _times(papermill)
     widgets = notebook.get("metadata", {}).get("widgets", {}).get(WIDGETS, {})
     if "state" in widgets:
-        widgets["state"] = sorted(widgets["state"].values(), key=lambda model: json.dumps(model, sort_keys=True))
+        widgets["state"] = sorted(
+            widgets["state"].values(), key=lambda model: json.dumps(model, sort_keys=True)
+        )
     for cell in notebook.get("cells", []):
         if "id" in cell and cell["id"] not in given:
             cell["id"] = "<id>"
@@ -40,7 +42,9 @@ def normal(notebook: dict[str, Any], given: set[str], folder: str, reference: st
         # It knows nothing of papermill's keys: what cells put out is what is compared.
         cells = [cell for cell in notebook["cells"] if MARKER not in cell["metadata"].get("tags", [])]
         return {
-            "cells": [{key: cell.get(key) for key in ("cell_type", "execution_count", "outputs")} for cell in cells]
+            "cells": [
+                {key: cell.get(key) for key in ("cell_type", "execution_count", "outputs")} for cell in cells
+            ]
         }
     return notebook
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from compare import EVERYWHERE, MISSING, differences, normal
 
 HERE = Path(__file__).resolve().parent
@@ -53,7 +54,9 @@ def execute(name: str, program: str, folder: Path) -> Outcome:
     kernel = home / "jupyter/kernels/bash/kernel.json"
     kernel.parent.mkdir(parents=True)
     argv = [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"]
-    kernel.write_text(json.dumps({"argv": argv, "display_name": "Bash", "language": "bash"}), encoding="utf-8")
+    kernel.write_text(
+        json.dumps({"argv": argv, "display_name": "Bash", "language": "bash"}), encoding="utf-8"
+    )
     for path, content in {**plan.get("files", {}), "input.ipynb": None}.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
         data = (NOTEBOOKS / f"{name}.ipynb").read_bytes() if content is None else content.encode()
@@ -123,7 +126,9 @@ def test_the_same_comes_out_but_for_what_is_listed(name: str, outcomes: dict[str
     found = differences({"exit": papermill.exit}, {"exit": tmplrun.exit})
     one, other = papermill.notebook, tmplrun.notebook
     if one is None or other is None:
-        found += differences(MISSING if one is None else "<written>", MISSING if other is None else "<written>", "file")
+        found += differences(
+            MISSING if one is None else "<written>", MISSING if other is None else "<written>", "file"
+        )
     else:
         found += differences(one, other)
     listed = case(name).get("differences", [])
@@ -132,12 +137,16 @@ def test_the_same_comes_out_but_for_what_is_listed(name: str, outcomes: dict[str
     report = ROOT / "out/differential" / f"{name}.json"
     if new or gone:
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps({"new": new, "gone": gone}, indent=1, ensure_ascii=False), encoding="utf-8")
+        report.write_text(
+            json.dumps({"new": new, "gone": gone}, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
     assert not new, (
         f"not listed in {name}.json:\n{json.dumps(new, indent=1, ensure_ascii=False)}\n\n"
         f"papermill said:\n{papermill.said[-2000:]}\n\ntmplrun said:\n{tmplrun.said[-2000:]}"
     )
-    assert not gone, f"listed in {name}.json, and not there:\n{json.dumps(gone, indent=1, ensure_ascii=False)}"
+    assert not gone, (
+        f"listed in {name}.json, and not there:\n{json.dumps(gone, indent=1, ensure_ascii=False)}"
+    )
 
 
 def test_every_difference_has_its_reason() -> None:
