@@ -42,13 +42,12 @@ pub(super) fn upgrade(root: &mut Object) {
         }
     }
     cells.iter_mut().filter_map(Json::as_object_mut).for_each(cell);
-    let original = root.remove("orig_nbformat").unwrap_or_else(|| Json::from(3_i64));
-    let original_minor = root.remove("orig_nbformat_minor").unwrap_or_else(|| Json::from(0_i64));
+    // Notes of programs to themselves, which are not written.
+    root.remove("orig_nbformat");
+    root.remove("orig_nbformat_minor");
     let metadata = root.object_mut("metadata");
     metadata.remove("name");
     metadata.remove("signature");
-    metadata.set("orig_nbformat", original);
-    metadata.set("orig_nbformat_minor", original_minor);
     // Format 4 has no worksheets; what was said about them is kept, if anything was.
     let said = sheets.iter().filter_map(Json::as_object).any(|sheet| !sheet.is_empty());
     if said && sheets.iter().all(|sheet| sheet.depth() < DEEPEST) {

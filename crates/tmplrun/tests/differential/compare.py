@@ -14,12 +14,12 @@ MODEL = re.compile(r"[0-9a-f]{32}")
 MARKER = "papermill-error-cell-tag"
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 #: Differences that every notebook may show; what stands for them is put aside here and reasoned for in the documentation.
-EVERYWHERE = {"version", "streams"}
+EVERYWHERE = {"marker", "streams", "version"}
 
 
-def normal(notebook: dict[str, Any], given: set[str], folder: str, reference: str) -> dict[str, Any]:
+def normal(notebook: dict[str, Any], given: set[str], folders: list[str], reference: str) -> dict[str, Any]:
     """The notebook without times, addresses, folders, fresh ids and the cutting of lines."""
-    notebook = _texts(notebook, folder)
+    notebook = _texts(notebook, folders)
     papermill = notebook.get("metadata", {}).get("papermill", {})
     _blank(papermill, "version")
     _times(papermill)
@@ -38,15 +38,27 @@ def normal(notebook: dict[str, Any], given: set[str], folder: str, reference: st
             _blank(execution, key)
         if "outputs" in cell:
             cell["outputs"] = joined(cell["outputs"])
+    _set_markers_aside(notebook)
     if reference == "nbclient":
         # It knows nothing of papermill's keys: what cells put out is what is compared.
-        cells = [cell for cell in notebook["cells"] if MARKER not in cell["metadata"].get("tags", [])]
-        return {
-            "cells": [
-                {key: cell.get(key) for key in ("cell_type", "execution_count", "outputs")} for cell in cells
-            ]
-        }
+        kept = ("cell_type", "execution_count", "outputs")
+        return {"cells": [{key: cell.get(key) for key in kept} for cell in notebook["cells"]]}
     return notebook
+
+
+def _set_markers_aside(notebook: dict[str, Any]) -> None:
+    """Error markers apart, each with the number of cells before it, so that cells are compared with their likes."""
+    cells: list[dict[str, Any]] = []
+    notebook["markers"] = []
+    for cell in notebook.get("cells", []):
+        if MARKER in cell.get("metadata", {}).get("tags", []):
+            source = re.sub(
+                "Execution using [a-z]+ encountered", "Execution using <program> encountered", cell["source"]
+            )
+            notebook["markers"].append({"after": len(cells), "source": source})
+        else:
+            cells.append(cell)
+    notebook["cells"] = cells
 
 
 def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -59,12 +71,23 @@ def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             known["text"] += output["text"]
             continue
         for name in sorted(group, key=lambda name: name == "stderr"):
-            group[name]["text"] = re.sub(r".*\r(?=[^\n])", "", group[name]["text"])
+            group[name]["text"] = overwritten(group[name]["text"])
             result.append(group[name])
         group = {}
         if output:
             result.append(output)
     return result
+
+
+def overwritten(text: str) -> str:
+    """What nbclient's `.*\\r(?=[^\\n])` leaves, without its quadratic time: a return takes away what stands before it on its line."""
+    if "\r" not in text:
+        return text
+    kept = []
+    for line in text.split("\n"):
+        end = "\r" if line.endswith("\r") else ""
+        kept.append(line.removesuffix("\r").rpartition("\r")[2] + end)
+    return "\n".join(kept)
 
 
 def differences(left: Any, right: Any, at: str = "") -> list[dict[str, Any]]:
@@ -92,9 +115,9 @@ def _plain(items: list[Any]) -> bool:
     return not any(isinstance(item, dict | list) for item in items)
 
 
-def _texts(value: Any, folder: str) -> Any:
+def _texts(value: Any, folders: list[str]) -> Any:
     if isinstance(value, dict):
-        result = {key: _texts(item, folder) for key, item in value.items()}
+        result = {key: _texts(item, folders) for key, item in value.items()}
         for key, item in result.items():
             if key in ("source", "text") and isinstance(item, list):
                 result[key] = "".join(item)
@@ -105,9 +128,10 @@ def _texts(value: Any, folder: str) -> Any:
                 }
         return result
     if isinstance(value, list):
-        return [_texts(item, folder) for item in value]
+        return [_texts(item, folders) for item in value]
     if isinstance(value, str):
-        value = value.replace(folder, "<folder>")
+        for folder in folders:
+            value = value.replace(folder, "<folder>")
         value = KERNEL_FILE.sub("<cell>", ADDRESS.sub("<address>", value))
         return MODEL.sub("<model>", value)
     return value

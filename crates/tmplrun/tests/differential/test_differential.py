@@ -96,7 +96,7 @@ def execute(name: str, program: str, folder: Path) -> Outcome:
         source = (work / "input.ipynb").read_text(encoding="utf-8")
         given = set(re.findall(r'"id": ?"([^"]*)"', source))
         notebook = json.loads(written.read_text(encoding="utf-8"))
-        notebook = normal(notebook, given, str(work), plan.get("reference", "papermill"))
+        notebook = normal(notebook, given, [str(work), str(folder)], plan.get("reference", "papermill"))
     return Outcome(done.returncode, notebook, done.stderr.decode(errors="replace"))
 
 

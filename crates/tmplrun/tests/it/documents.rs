@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tmplrun::json::{self, Style};
+use tmplrun::kernel::read_frames;
 use tmplrun::notebook::Notebook;
 
 /// The notebooks of one folder below `tests/`, sorted.
@@ -116,6 +117,29 @@ fn deep_nesting_is_refused_and_not_a_crash() {
     assert!(json::parse(&deep).unwrap_err().message.contains("nested too deeply"));
 }
 
+#[test]
+fn frames_are_read_only_if_they_are_signed() {
+    let frames = || -> Vec<Vec<u8>> {
+        let parts: [&[u8]; 4] = [
+            br#"{"msg_type": "stream"}"#,
+            br#"{"msg_id": "1"}"#,
+            b"{}",
+            b"{\"text\": \"a\xffb\\ud800\", \"n\": NaN}",
+        ];
+        parts.iter().map(|part| part.to_vec()).collect()
+    };
+    let (kind, content) = read_frames(frames(), true).unwrap();
+    assert_eq!(kind, "stream");
+    assert_eq!(content.text("text").unwrap(), "a\u{fffd}b\u{fffd}");
+    assert!(read_frames(frames(), false).is_none());
+    let mut delimited = vec![b"<IDS|MSG>".to_vec(), b"00".to_vec()];
+    delimited.extend(frames());
+    assert!(read_frames(delimited, false).is_none());
+    for count in 0..4 {
+        assert!(read_frames(frames()[..count].to_vec(), true).is_none());
+    }
+}
+
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
@@ -212,6 +236,14 @@ proptest! {
         prop_assert_eq!(again.write(), once);
         let typed = read.typed();
         prop_assert!(typed.is_ok(), "{:?}", typed);
+    }
+
+    #[test]
+    fn any_frames_are_answered(
+        frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+        sign in any::<bool>(),
+    ) {
+        let _ = read_frames(frames, sign);
     }
 
     #[test]
