@@ -404,8 +404,7 @@ impl Running<'_> {
         let output = step
             .output
             .as_ref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
+            .map_or_else(|| "-".to_owned(), |path| path.display().to_string());
         let mut entry = NotebookEntry {
             parameters,
             input: &input,

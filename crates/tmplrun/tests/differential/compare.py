@@ -17,8 +17,8 @@ WIDGETS = "application/vnd.jupyter.widget-state+json"
 EVERYWHERE = {"marker", "streams", "version"}
 
 
-def normal(notebook: dict[str, Any], given: set[str], folders: list[str], reference: str) -> dict[str, Any]:
-    """The notebook without times, addresses, folders, fresh ids and the cutting of lines."""
+def normal(notebook: dict[str, Any], given: set[str], folders: list[str], program: str) -> dict[str, Any]:
+    """The notebook without times, addresses, folders, fresh ids and the cutting of lines; papermill's with streams put together."""
     notebook = _texts(notebook, folders)
     papermill = notebook.get("metadata", {}).get("papermill", {})
     _blank(papermill, "version")
@@ -36,14 +36,16 @@ def normal(notebook: dict[str, Any], given: set[str], folders: list[str], refere
         execution = metadata.get("execution", {})
         for key in execution:
             _blank(execution, key)
-        if "outputs" in cell:
+        if "outputs" in cell and program == "papermill":
             cell["outputs"] = joined(cell["outputs"])
     _set_markers_aside(notebook)
-    if reference == "nbclient":
-        # It knows nothing of papermill's keys: what cells put out is what is compared.
-        kept = ("cell_type", "execution_count", "outputs")
-        return {"cells": [{key: cell.get(key) for key in kept} for cell in notebook["cells"]]}
     return notebook
+
+
+def outputs_only(notebook: dict[str, Any]) -> dict[str, Any]:
+    """What cells put out: nbclient knows nothing of papermill's keys."""
+    kept = ("cell_type", "execution_count", "outputs")
+    return {"cells": [{key: cell.get(key) for key in kept} for cell in notebook["cells"]]}
 
 
 def _set_markers_aside(notebook: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from compare import EVERYWHERE, MISSING, differences, normal
+from compare import EVERYWHERE, MISSING, differences, normal, outputs_only
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[3]
@@ -96,7 +96,12 @@ def execute(name: str, program: str, folder: Path) -> Outcome:
         source = (work / "input.ipynb").read_text(encoding="utf-8")
         given = set(re.findall(r'"id": ?"([^"]*)"', source))
         notebook = json.loads(written.read_text(encoding="utf-8"))
-        notebook = normal(notebook, given, [str(work), str(folder)], plan.get("reference", "papermill"))
+        reference = plan.get("reference", "papermill")
+        notebook = normal(
+            notebook, given, [str(work), str(folder)], reference if program == "papermill" else program
+        )
+        if reference == "nbclient":
+            notebook = outputs_only(notebook)
     return Outcome(done.returncode, notebook, done.stderr.decode(errors="replace"))
 
 
