@@ -67,8 +67,7 @@ fn cell(cell: &mut Object) {
             if let Some(collapsed) = cell.remove("collapsed") {
                 cell.object_mut("metadata").set("collapsed", collapsed);
             }
-            cell.remove("source");
-            if !cell.rename("input", "source") {
+            if !cell.rename("input", "source") && cell.get("source").is_none() {
                 cell.set("source", Json::from(Vec::new()));
             }
             if !cell.rename("prompt_number", "execution_count") {
