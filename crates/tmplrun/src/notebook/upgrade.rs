@@ -70,9 +70,7 @@ fn cell(cell: &mut Object) {
             if !cell.rename("input", "source") && cell.get("source").is_none() {
                 cell.set("source", Json::from(Vec::new()));
             }
-            if !cell.rename("prompt_number", "execution_count") {
-                cell.set("execution_count", Json::Null);
-            }
+            rename_or(cell, "prompt_number", "execution_count", Json::Null);
             if cell.get("outputs").is_none() {
                 cell.set("outputs", Json::from(Vec::new()));
             }
@@ -106,9 +104,7 @@ fn output(output: &mut Object) {
         "pyout" | "display_data" => {
             if kind == "pyout" {
                 output.set("output_type", "execute_result");
-                if !output.rename("prompt_number", "execution_count") {
-                    output.set("execution_count", Json::Null);
-                }
+                rename_or(output, "prompt_number", "execution_count", Json::Null);
             }
             let mut data = Object::new();
             for (key, value) in output.iter() {
@@ -132,12 +128,15 @@ fn output(output: &mut Object) {
             current_types(output.object_mut("metadata"));
         }
         "pyerr" => output.set("output_type", "error"),
-        "stream" => {
-            if !output.rename("stream", "name") {
-                output.set("name", "stdout");
-            }
-        }
+        "stream" => rename_or(output, "stream", "name", "stdout"),
         _ => {}
+    }
+}
+
+/// Gives a key its present name, or sets that to what it means when it is missing.
+fn rename_or(object: &mut Object, old: &str, new: &str, missing: impl Into<Json>) {
+    if !object.rename(old, new) {
+        object.set(new, missing);
     }
 }
 
