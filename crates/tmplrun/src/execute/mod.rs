@@ -4,6 +4,7 @@ mod journal;
 mod metadata;
 mod outputs;
 mod save;
+mod widgets;
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(crate) struct Execution<'a> {
     /// Saves while a cell runs, so often; none if zero.
     pub(crate) autosave: Duration,
     pub(crate) allow_errors: bool,
+    pub(crate) allow_error_names: &'a [String],
     pub(crate) repeat: u32,
     pub(crate) masker: &'a Masker,
     pub(crate) sink: &'a dyn EventSink,
@@ -151,9 +153,9 @@ fn stream_parts(mut content: Json) -> (String, String) {
     (take("name"), take("text"))
 }
 
-/// Empties every cell and marks it as not yet run.
-pub(crate) fn prepare(notebook: &mut Notebook) {
-    metadata::prepare(notebook);
+/// Takes an earlier run's marks away and, if the cells are to `run`, empties each and marks it as not yet run.
+pub(crate) fn prepare(notebook: &mut Notebook, run: bool) {
+    metadata::prepare(notebook, run);
 }
 
 /// The places of the cells that will run.
@@ -217,8 +219,9 @@ impl Execution<'_> {
             let memory = used.memory;
             let memory_growth = memory.cast_signed() - before.memory.cast_signed();
             let raised = matches!(end, End::Raised { .. });
-            let tolerated =
-                raised && (self.allow_errors || notebook.cell(index).is_some_and(|cell| cell.has_tag(MAY_RAISE)));
+            let named = matches!(&end, End::Raised { name, .. } if self.allow_error_names.contains(name));
+            let tagged = notebook.cell(index).is_some_and(|cell| cell.has_tag(MAY_RAISE));
+            let tolerated = raised && (self.allow_errors || named || tagged);
             let (status, failure) = self.judge(notebook, index, heading.as_deref(), &source, end, kernel);
             let ended = status != Status::Completed || failure.is_early_exit();
             let status = if tolerated { Status::Completed } else { status };
@@ -255,6 +258,7 @@ impl Execution<'_> {
             }
             self.saver.save_now_and_then(notebook, self.masker)?;
         }
+        outputs.store_widgets(notebook, self.first > 0);
         executed.results = outputs.results;
         Ok(executed)
     }
@@ -424,18 +428,18 @@ impl Execution<'_> {
                                 continue;
                             }
                             "stream" => {
-                                self.saver.message(&message.kind, &message.content, self.masker)?;
+                                self.saver.message(&message, self.masker)?;
                                 let (name, text) = stream_parts(message.content);
                                 self.show_stream(&mut watched, index, name == "stderr", &text);
-                                outputs.take_stream(notebook, self.masker, &name, text);
+                                outputs.take_stream(notebook, self.masker, &request, &name, text);
                                 alarms.flush = watched.holds().then(|| soon(FLUSH));
                                 continue;
                             }
                             "execute_input" => self.time(notebook, index, "iopub.execute_input", message.date.clone()),
                             _ => {}
                         }
-                        self.saver.message(&message.kind, &message.content, self.masker)?;
-                        match outputs.take(notebook, self.masker, &message.kind, &message.content) {
+                        self.saver.message(&message, self.masker)?;
+                        match outputs.take(notebook, self.masker, &message) {
                             Shown::Nothing => {}
                             Shown::Display(text) => self.show(index, Stream::Display, self.masker.mask(&text).into_owned()),
                             Shown::Error { name, value, traceback } => {
@@ -464,6 +468,11 @@ impl Execution<'_> {
         }
         self.flush(&mut watched, index);
         outputs.close_streams(notebook, self.masker);
+        if lost.is_none() {
+            for content in outputs.unsent() {
+                kernel.send("comm_msg", content).await?;
+            }
+        }
         Ok(if interrupted {
             End::Interrupted
         } else if timed_out {

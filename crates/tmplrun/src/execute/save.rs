@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::journal::{self, Journal, Writer};
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::kernel::Message;
 use crate::mask::Masker;
 use crate::notebook::Notebook;
 
@@ -76,9 +77,9 @@ impl Saver {
     }
 
     /// A message came for the running cell.
-    pub(crate) fn message(&mut self, kind: &str, content: &Json, masker: &Masker) -> Result<()> {
+    pub(crate) fn message(&mut self, message: &Message, masker: &Masker) -> Result<()> {
         match &mut self.journal {
-            Some(journal) => journal.message(kind, content, masker),
+            Some(journal) => journal.message(message, masker),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ mod write;
 use std::borrow::Cow;
 
 pub(crate) use large::parse_owned;
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, Step, locate, parse};
 pub use write::Style;
 
 /// One JSON value, in source form.
@@ -138,6 +138,20 @@ impl Object {
         found
     }
 
+    /// Gives `key` another name where it stands; a value that has the new name already goes. Says whether there was one.
+    pub fn rename(&mut self, key: &str, new: &str) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        if key != new {
+            self.remove(new);
+            for (name, _) in self.entries.iter_mut().filter(|(name, _)| name.decode() == key) {
+                *name = Text::new(new);
+            }
+        }
+        true
+    }
+
     /// The object under `key`, made if it is missing or something else.
     pub fn object_mut(&mut self, key: &str) -> &mut Object {
         if !matches!(self.get(key), Some(Json::Object(_))) {
@@ -251,6 +265,17 @@ impl Json {
             }
             _ => None,
         }
+    }
+
+    /// How many values stand inside one another here, this one included.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let below = match self {
+            Self::Array(array) => array.items.iter().map(Self::depth).max(),
+            Self::Object(object) => object.entries.iter().map(|(_, value)| value.depth()).max(),
+            _ => None,
+        };
+        1 + below.unwrap_or(0)
     }
 
     /// Calls `change` on every string value below, keys apart; `Some` replaces the text.

@@ -55,6 +55,52 @@ fn read(reader: &mut Reader<'_>) -> Result<Json, ParseError> {
     Ok(value)
 }
 
+/// One step from a value to one inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The value of an object's key.
+    Key(String),
+    /// An element of an array, from 0.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// The line and column, from 1, at which the value stands that `path` leads to, or the last one on the way that is there.
+/// The text is read again for it: places are needed only when something is wrong.
+#[must_use]
+pub fn locate(text: &str, path: &[Step]) -> (usize, usize) {
+    let mut reader = Reader {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        cut: None,
+    };
+    reader.space();
+    for step in path {
+        let here = reader.at;
+        match reader.inside(step) {
+            Some(at) => reader.at = at,
+            None => {
+                reader.at = here;
+                break;
+            }
+        }
+    }
+    let fault = reader.fault("");
+    (fault.line, fault.column)
+}
+
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -95,6 +141,40 @@ impl Reader<'_> {
             column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
             truncated,
         }
+    }
+
+    /// Where the value stands that `step` leads to from the value here.
+    fn inside(&mut self, step: &Step) -> Option<usize> {
+        let opening = self.peek()?;
+        let mut found = None;
+        let mut index = 0;
+        self.at += 1;
+        self.space();
+        while !matches!(self.peek()?, b']' | b'}') {
+            let hit = match (step, opening) {
+                (Step::Key(key), b'{') => {
+                    let name = self.string().ok()?;
+                    self.space();
+                    self.at += 1;
+                    self.space();
+                    name.decode() == key.as_str()
+                }
+                (Step::Index(wanted), b'[') => *wanted == index,
+                _ => return None,
+            };
+            // Of a key that is there twice, the last one counts.
+            if hit {
+                found = Some(self.at);
+            }
+            self.value(0).ok()?;
+            index += 1;
+            self.space();
+            if self.peek() == Some(b',') {
+                self.at += 1;
+                self.space();
+            }
+        }
+        found
     }
 
     fn value(&mut self, depth: usize) -> Result<Json, ParseError> {

@@ -27,6 +27,8 @@ pub use pool::{Kernels, Warmth};
 pub use process::{LeftProcess, MARKER};
 pub use table::Usage;
 pub(crate) use wire::Message;
+#[doc(hidden)]
+pub use wire::read_frames;
 
 use kept::Home;
 use launch::{Channels, Endpoints};

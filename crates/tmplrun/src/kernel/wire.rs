@@ -19,6 +19,8 @@ pub(crate) struct Message {
     /// The kernel's own time stamp.
     pub(crate) date: Option<String>,
     pub(crate) content: Json,
+    /// Binary parts, which only messages about widgets have.
+    pub(crate) buffers: Vec<Vec<u8>>,
 }
 
 /// What frames turned out to be.
@@ -77,6 +79,16 @@ impl Session {
         Some(mac)
     }
 
+    fn tag(&self, parts: &[&[u8]]) -> Option<Vec<u8>> {
+        let tag = self.signature(parts)?.finalize().into_bytes();
+        Some(
+            tag.iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+                .into_bytes(),
+        )
+    }
+
     /// A request of `kind`.
     pub(super) fn request(&self, kind: &str, content: Object) -> Option<Request> {
         let id = uuid::Uuid::new_v4().to_string();
@@ -91,16 +103,12 @@ impl Session {
         )
         .to_compact();
         let content = Json::from(content).to_compact();
-        let tag = self
-            .signature(&[header.as_bytes(), b"{}", b"{}", content.as_bytes()])?
-            .finalize()
-            .into_bytes();
-        let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = self.tag(&[header.as_bytes(), b"{}", b"{}", content.as_bytes()])?;
         Some(Request {
             id,
             frames: [
                 DELIMITER.to_vec(),
-                tag.into_bytes(),
+                tag,
                 header.into_bytes(),
                 b"{}".to_vec(),
                 b"{}".to_vec(),
@@ -114,7 +122,7 @@ impl Session {
         let Some(start) = frames.iter().position(|frame| frame == DELIMITER) else {
             return Read::Unreadable;
         };
-        let [tag, header, parent, metadata, content, ..] = &mut frames[start + 1..] else {
+        let [tag, header, parent, metadata, content, buffers @ ..] = &mut frames[start + 1..] else {
             return Read::Unreadable;
         };
         let signed = from_hex(tag)
@@ -123,11 +131,30 @@ impl Session {
         if !signed {
             return Read::BadSignature;
         }
-        message(header, parent, std::mem::take(content)).map_or(Read::Unreadable, Read::Message)
+        let buffers = buffers.iter_mut().map(std::mem::take).collect();
+        message(header, parent, std::mem::take(content), buffers).map_or(Read::Unreadable, Read::Message)
     }
 }
 
-fn message(header: &[u8], parent: &[u8], content: Vec<u8>) -> Option<Message> {
+/// Reads frames as those of a kernel are read, signed first if `sign` says so, and gives the message's kind and content.
+/// Nothing but fuzzing needs it.
+#[doc(hidden)]
+#[must_use]
+pub fn read_frames(frames: Vec<Vec<u8>>, sign: bool) -> Option<(String, Json)> {
+    let session = Session::new();
+    let mut signed = Vec::new();
+    if sign {
+        let parts: Vec<&[u8]> = frames.iter().take(4).map(Vec::as_slice).collect();
+        signed = vec![DELIMITER.to_vec(), session.tag(&parts)?];
+    }
+    signed.extend(frames);
+    match session.read(signed) {
+        Read::Message(message) => Some((message.kind, message.content)),
+        Read::BadSignature | Read::Unreadable => None,
+    }
+}
+
+fn message(header: &[u8], parent: &[u8], content: Vec<u8>, buffers: Vec<Vec<u8>>) -> Option<Message> {
     let header = json::parse(&String::from_utf8_lossy(header)).ok()?;
     let parent = json::parse(&String::from_utf8_lossy(parent)).ok()?;
     let content =
@@ -137,6 +164,7 @@ fn message(header: &[u8], parent: &[u8], content: Vec<u8>) -> Option<Message> {
         parent: parent.text("msg_id").map(|id| id.into_owned()).unwrap_or_default(),
         date: header.text("date").map(|date| date.into_owned()),
         content: json::parse_owned(content).ok()?.restyled(),
+        buffers,
     })
 }
 

@@ -214,6 +214,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) allow_errors: bool,
 
+    /// Goes on after a cell that raises an exception of this name; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_error_name: Vec<String>,
+
     /// Runs every code cell so many times in a row; each time must succeed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat_cells: u32,

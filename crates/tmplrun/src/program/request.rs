@@ -77,6 +77,7 @@ pub(crate) fn prepare(arguments: &Arguments, environment: &Environment) -> Resul
         },
         autosave: Duration::from_secs(arguments.autosave_cell_every),
         allow_errors: arguments.allow_errors,
+        allow_error_names: arguments.allow_error_name.clone(),
         repeat: arguments.repeat_cells,
         prepare_only: arguments.prepare_only,
         report_mode: arguments.report_mode,

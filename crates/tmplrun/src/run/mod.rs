@@ -128,6 +128,8 @@ pub struct Options {
     pub autosave: Duration,
     /// Raising cells do not end a notebook.
     pub allow_errors: bool,
+    /// Cells that raise an exception of one of these names do not end a notebook.
+    pub allow_error_names: Vec<String>,
     /// How many times in a row each cell is run.
     pub repeat: u32,
     /// Parameters are injected and the notebook is written, and nothing runs.
@@ -152,6 +154,7 @@ impl Default for Options {
             keep_kernel: KeepKernel::Never,
             autosave: Duration::from_secs(30),
             allow_errors: false,
+            allow_error_names: Vec::new(),
             repeat: 1,
             prepare_only: false,
             report_mode: false,
@@ -702,11 +705,14 @@ impl<'a> Running<'a> {
         kept: &mut Option<Kept>,
     ) -> Result<Executed> {
         let notebook = &mut plan.notebook;
-        execute::prepare(notebook);
+        let run = !self.options.prepare_only;
+        execute::prepare(notebook, run);
         if !parameters.is_empty() {
             inject(notebook, translator(&plan.kernel.name, &plan.language)?, parameters)?;
             // The injected cell is as pending as the others.
-            execute::prepare(notebook);
+            if run {
+                execute::prepare(notebook, run);
+            }
         }
         if self.options.report_mode {
             hide_sources(notebook);
@@ -715,13 +721,12 @@ impl<'a> Running<'a> {
         let output = step
             .output
             .as_ref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
+            .map_or_else(|| "-".to_owned(), |path| path.display().to_string());
         let mut entry = NotebookEntry {
             parameters,
             input: &input,
             output: &output,
-            start,
+            start: run.then_some(start),
             end: None,
         };
         execute::notebook_entry(notebook, &entry);
@@ -753,6 +758,7 @@ impl<'a> Running<'a> {
             cell_timeout: self.options.cell_timeout,
             autosave: self.options.autosave,
             allow_errors: self.options.allow_errors,
+            allow_error_names: &self.options.allow_error_names,
             repeat: self.options.repeat,
             masker: self.masker,
             sink: self.sink,
