@@ -90,7 +90,9 @@ fn what_a_widget_captured_is_the_widgets_after_a_kill() {
                    print('in the widget', flush=True)\ntell(msg_id='')\nprint('in the cell', flush=True)";
     lab.notebook("n.ipynb", &[code(capture), stop_at("here")]);
     kill_at(&lab, &["n.ipynb", "o.ipynb"], "here");
-    lab.run(&["--recover", "o.ipynb"]).expect(0).says("recovered 1 cells, and what the running one had put out");
+    lab.run(&["--recover", "o.ipynb"])
+        .expect(0)
+        .says("recovered 1 cells, and what the running one had put out");
     let all = lab.read("o.ipynb");
     assert_eq!(stream(&all, 0), "in the cell\n");
     let models = all["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
