@@ -110,6 +110,12 @@ pub enum Event {
         status: Status,
         /// How long it took.
         seconds: f64,
+        /// Processor time that the kernel and what runs in its session used for it, in seconds, to a hundredth.
+        processor_seconds: f64,
+        /// Memory that these use at its end, in bytes; 0 if the kernel has died.
+        memory: u64,
+        /// How much more that is than at its start.
+        memory_growth: i64,
     },
     /// Something to know that does not stop the run.
     Warning {

@@ -25,6 +25,9 @@ pub struct KernelSpec {
     pub env: Vec<(String, String)>,
     /// Whether it is interrupted by a message; by a signal otherwise.
     pub interrupt_by_message: bool,
+    /// Whether it says (`metadata.tmplrun.prestart`) that nothing a notebook does can make a difference to its start, so
+    /// that it may be started while an earlier notebook still runs.
+    pub prestart: bool,
     /// The folder that holds `kernel.json`.
     pub folder: PathBuf,
 }
@@ -39,6 +42,7 @@ impl KernelSpec {
             argv: Vec::new(),
             env: Vec::new(),
             interrupt_by_message: false,
+            prestart: false,
             folder: PathBuf::new(),
         }
     }
@@ -113,6 +117,7 @@ impl KernelSpec {
             argv: Vec::new(),
             env: Vec::new(),
             interrupt_by_message: false,
+            prestart: false,
             folder: PathBuf::new(),
         }
     }
@@ -152,6 +157,7 @@ pub fn find_for(name: &str, language: Option<&str>, environment: &Environment) -
         ],
         env: Vec::new(),
         interrupt_by_message: true,
+        prestart: true,
         folder: folder.clone(),
     })
 }
@@ -195,6 +201,11 @@ fn read(name: &str, folder: &Path) -> Result<KernelSpec> {
         argv,
         env,
         interrupt_by_message: spec.text("interrupt_mode").as_deref() == Some("message"),
+        prestart: spec
+            .get("metadata")
+            .and_then(|metadata| metadata.get("tmplrun"))
+            .and_then(|ours| ours.get("prestart"))
+            .is_some_and(|prestart| *prestart == Json::Bool(true)),
         folder: folder.to_path_buf(),
     })
 }

@@ -12,6 +12,8 @@ use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fs_err::File;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -21,6 +23,7 @@ use super::outputs::Outputs;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Object};
+use crate::kernel::Message;
 use crate::mask::{Masker, StreamMask};
 use crate::notebook::Notebook;
 
@@ -96,7 +99,8 @@ impl Journal {
     }
 
     /// A message for the running cell.
-    pub(crate) fn message(&mut self, kind: &str, content: &Json, masker: &Masker) -> Result<()> {
+    pub(crate) fn message(&mut self, message: &Message, masker: &Masker) -> Result<()> {
+        let (kind, content) = (message.kind.as_str(), &message.content);
         if kind == "stream" && !masker.is_empty() {
             let name = content.text("name").unwrap_or_default();
             let at = self
@@ -109,6 +113,9 @@ impl Journal {
                 });
             let safe = self.masks[at].1.feed(masker, &content.text("text").unwrap_or_default());
             return self.stream(&name, &safe);
+        }
+        if matches!(kind, "comm_open" | "comm_msg") {
+            return self.comm(message, masker);
         }
         let wanted = [
             "stream",
@@ -136,6 +143,25 @@ impl Journal {
         let mut content = content.clone();
         masker.mask_json(&mut content);
         self.record(kind, &content)
+    }
+
+    /// A widget's message: with the request that it belongs to, since widgets capture what a request puts out, and with its
+    /// binary parts.
+    fn comm(&mut self, message: &Message, masker: &Masker) -> Result<()> {
+        let buffers: Vec<Json> = message
+            .buffers
+            .iter()
+            .map(|bytes| Json::from(STANDARD.encode(bytes)))
+            .collect();
+        let mut record = Json::from(
+            Object::new()
+                .with("kind", message.kind.as_str())
+                .with("request", message.parent.as_str())
+                .with("buffers", buffers)
+                .with("content", message.content.clone()),
+        );
+        masker.mask_json(&mut record);
+        self.put(&record)
     }
 
     /// The cell at `index` ended; `cell` holds its metadata.
@@ -364,6 +390,7 @@ fn read(file: File, path: &Path, output: &Path) -> Result<Option<Recovered>> {
             running: None,
         },
         outputs: Outputs::default(),
+        request: String::new(),
         masker: Masker::new(),
     };
     while let Some(record) = lines.next_record().map_err(unreadable)? {
@@ -423,6 +450,8 @@ impl Lines {
 struct Replay {
     recovered: Recovered,
     outputs: Outputs,
+    /// The running cell's, as far as widgets know it.
+    request: String,
     /// Without secrets: everything in a journal is masked.
     masker: Masker,
 }
@@ -443,6 +472,7 @@ impl Replay {
         if let Some(index) = at("cell") {
             self.outputs.close_streams(notebook, &self.masker);
             self.outputs.begin(notebook, index);
+            self.request.clear();
             *running = Some(index);
             let start = record.text("at").and_then(|text| text.parse::<Timestamp>().ok());
             metadata::cell_started(notebook, index, start.unwrap_or_else(Timestamp::now));
@@ -457,7 +487,28 @@ impl Replay {
                 }
             }
         } else if let (Some(kind), Some(content)) = (record.text("kind"), record.get("content")) {
-            self.outputs.take(notebook, &self.masker, &kind, content);
+            if kind == "stream" {
+                let text = |key: &str| content.text(key).unwrap_or_default().into_owned();
+                self.outputs
+                    .take_stream(notebook, &self.masker, &self.request, &text("name"), text("text"));
+                return;
+            }
+            // Nothing is captured before a widget asked for it, in a message of the same cell.
+            if let Some(request) = record.text("request") {
+                self.request = request.into_owned();
+            }
+            let buffers = record.get("buffers").and_then(Json::as_array).unwrap_or_default();
+            let buffers = buffers.iter().filter_map(Json::as_str);
+            let message = Message {
+                kind: kind.into_owned(),
+                parent: self.request.clone(),
+                date: None,
+                content: content.clone(),
+                buffers: buffers
+                    .map(|text| STANDARD.decode(text.as_bytes()).unwrap_or_default())
+                    .collect(),
+            };
+            self.outputs.take(notebook, &self.masker, &message);
         }
     }
 
@@ -475,6 +526,7 @@ impl Replay {
             let now = metadata::Span::since(Timestamp::now());
             metadata::cell_finished(notebook, index, now, true, false);
         }
+        self.outputs.store_widgets(notebook, false);
         let entry = notebook.metadata_mut().object_mut("papermill");
         entry.set("exception", true);
         self.recovered

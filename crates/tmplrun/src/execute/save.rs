@@ -2,7 +2,7 @@
 //!
 //! What happens in between is in the journal, so that the notebook itself need not be written after every cell.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::journal::{self, Journal, Writer};
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::kernel::Message;
 use crate::mask::Masker;
 use crate::notebook::Notebook;
 
@@ -79,9 +80,9 @@ impl Saver {
     }
 
     /// A message came for the running cell.
-    pub(crate) fn message(&mut self, kind: &str, content: &Json, masker: &Masker) -> Result<()> {
+    pub(crate) fn message(&mut self, message: &Message, masker: &Masker) -> Result<()> {
         match &mut self.journal {
-            Some(journal) => journal.message(kind, content, masker),
+            Some(journal) => journal.message(message, masker),
             None => Ok(()),
         }
     }
@@ -114,7 +115,7 @@ impl Saver {
     pub(crate) fn save(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
         if let Some(path) = &self.path {
             let start = Instant::now();
-            write_atomically(path, masked(notebook, masker).write().as_bytes())?;
+            write_atomically_with(path, |file| masked(notebook, masker).write_to(file))?;
             self.last = Instant::now();
             self.cost = start.elapsed();
         }
@@ -210,11 +211,15 @@ fn prove_writable(path: &Path) -> Result<()> {
 
 /// Writes a file beside `path` and renames it over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new()
             .prefix(".tmplrun-")
             .tempfile_in(folder_of(path))?;
-        file.write_all(bytes)?;
+        content(file.as_file_mut())?;
         // A file that was there keeps its mode; a new one gets what an ordinary file gets.
         let mode = fs_err::metadata(path).map_or(0o644, |old| old.permissions().mode());
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;

@@ -7,7 +7,8 @@
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::process::{Process, started_at};
+use super::process::Process;
+use super::table::started_at;
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Object, Style};
 
@@ -147,9 +148,9 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// For a kernel that ends with us.
-    pub(super) fn private(temporary: &Path) -> Result<Self> {
-        Self::make(temporary, "tmplrun-")
+    /// For a kernel that ends with us, in the run's folder.
+    pub(super) fn private(run: &Path) -> Result<Self> {
+        Self::make(run)
     }
 
     /// For a kernel that may be kept, in a folder that only its owner enters.
@@ -160,7 +161,7 @@ impl Home {
                 .help("remove it, or set XDG_RUNTIME_DIR to a folder of yours")
                 .because(error)
         })?;
-        Self::make(base, "k")
+        Self::make(base)
     }
 
     /// That of a kernel which was kept before.
@@ -171,10 +172,10 @@ impl Home {
         }
     }
 
-    fn make(base: &Path, prefix: &str) -> Result<Self> {
+    fn make(base: &Path) -> Result<Self> {
         let owner_only = std::fs::Permissions::from_mode(0o700);
         let made = tempfile::Builder::new()
-            .prefix(prefix)
+            .prefix("k")
             .permissions(owner_only)
             .tempdir_in(base);
         let made = made.map_err(|error| {

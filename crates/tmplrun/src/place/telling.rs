@@ -87,12 +87,21 @@ impl<'a> Telling<'a> {
                 self.headings.insert(*index, heading.clone());
             }
             Event::CellFinished {
-                index, status, seconds, ..
+                index,
+                status,
+                seconds,
+                processor_seconds,
+                memory,
+                memory_growth,
+                ..
             } => self.cells.push(CellResult {
                 index: *index,
                 heading: self.headings.get(index).cloned().flatten(),
                 status: *status,
                 seconds: *seconds,
+                processor_seconds: *processor_seconds,
+                memory: *memory,
+                memory_growth: *memory_growth,
             }),
             _ => {}
         }
@@ -152,6 +161,9 @@ mod tests {
             index: 4,
             status: Status::Failed,
             seconds: 1.0,
+            processor_seconds: 0.5,
+            memory: 1 << 20,
+            memory_growth: -4096,
         };
         assert_eq!(telling.take(&line(warning("the plan's"))), Line::Plain);
         assert_eq!(

@@ -208,6 +208,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub(crate) engine: Option<String>,
 
+    /// Starts each kernel by itself when it is needed. Otherwise, in a flow, the next notebook's kernel starts early, and
+    /// IPython kernels share the import of their packages, where that cannot change what a notebook does.
+    #[arg(long)]
+    pub(crate) cold_kernels: bool,
+
+    /// Starts no kernel before it is needed.
+    #[arg(long)]
+    pub(crate) no_prestart: bool,
+
+    /// Loads the debugger into IPython kernels, which then take longer to start.
+    #[arg(long)]
+    pub(crate) debugger: bool,
+
     /// The kernel's working folder [default: the current one for a notebook, the notebook's own in a flow].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cwd: Option<PathBuf>,
@@ -247,6 +260,10 @@ pub(crate) struct Arguments {
     /// Goes on after a cell that raises.
     #[arg(long)]
     pub(crate) allow_errors: bool,
+
+    /// Goes on after a cell that raises an exception of this name; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_error_name: Vec<String>,
 
     /// Runs every code cell so many times in a row; each time must succeed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]

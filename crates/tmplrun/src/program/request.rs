@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tmplrun::flow::{FILE_NAME, FlowFile, Selection};
 use tmplrun::json::Object;
+use tmplrun::kernel::Warmth;
 use tmplrun::mask::Secret;
 use tmplrun::parameters::{BuiltIn, INPUT_PATH, OUTPUT_PATH, ParameterFile, RawParameters, merge, template};
 use tmplrun::run::{KeepKernel, Record, recover};
@@ -139,6 +140,12 @@ pub(crate) async fn prepare(arguments: &Arguments, environment: &Environment) ->
         kernel: arguments.kernel.clone(),
         language: arguments.language.clone(),
         strict: arguments.strict,
+        warmth: match (arguments.cold_kernels, arguments.no_prestart) {
+            (true, _) => Warmth::Cold,
+            (false, true) => Warmth::Forked,
+            (false, false) => Warmth::Ahead,
+        },
+        debugger: arguments.debugger,
         start_timeout: Duration::from_secs(arguments.start_timeout),
         cell_timeout: arguments.execution_timeout.map(Duration::from_secs),
         notebook_timeout: arguments.timeout.map(Duration::from_secs),
@@ -156,6 +163,7 @@ pub(crate) async fn prepare(arguments: &Arguments, environment: &Environment) ->
         save_between_cells: !arguments.no_request_save_on_cell_execute,
         autosave: Duration::from_secs(arguments.autosave_cell_every),
         allow_errors: arguments.allow_errors,
+        allow_error_names: arguments.allow_error_name.clone(),
         repeat: arguments.repeat_cells,
         prepare_only: arguments.prepare_only,
         report_mode: arguments.report_mode,

@@ -38,11 +38,14 @@ pub(super) fn state(executed: &Executed, notebook: &Notebook, masker: &Masker) -
     // that only its owner reads, beside the key of the very kernel that holds the secrets.
     let values = masker.values();
     let secrets: Vec<Json> = values.iter().map(|value| Json::from(STANDARD.encode(value))).collect();
+    let masked = execute::masked(notebook, masker);
+    let widgets = masked.metadata().and_then(|metadata| metadata.get("widgets"));
     Some(Json::from(
         Object::new()
             .with("first", Json::Number(first.to_string()))
             .with("cells", cells(notebook, first, masker))
             .with("results", executed.results.clone())
+            .with("widgets", widgets.cloned())
             .with("secrets", secrets),
     ))
 }
@@ -159,6 +162,9 @@ impl Running<'_> {
                     let first = ran.len();
                     for (place, cell) in ran.into_iter().enumerate() {
                         notebook.replace_cell(place, cell);
+                    }
+                    if let Some(widgets @ Json::Object(_)) = kept.state.get("widgets") {
+                        notebook.metadata_mut().set("widgets", widgets.clone());
                     }
                     tell(
                         self.sink,

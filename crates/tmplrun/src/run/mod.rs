@@ -11,6 +11,7 @@ mod resume;
 mod schedule;
 mod values;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,8 @@ use crate::events::{Event, EventSink, Status, tell};
 use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span, Writer};
 use crate::flow::{Flow, Graph, Selection};
 use crate::json::{Json, Object};
-use crate::kernel::{Kept, Kernel, LeftProcess, StartOptions};
+use crate::kernel::{Kept, Kernel, Kernels, LeftProcess, StartOptions, Warmth};
+use crate::kernelspec::KernelSpec;
 use crate::mask::{Channel, Masker, Secret};
 use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
@@ -141,6 +143,10 @@ pub struct Options {
     pub language: Option<String>,
     /// A parameter without a taker is an error.
     pub strict: bool,
+    /// What may be done before a kernel is needed.
+    pub warmth: Warmth,
+    /// IPython kernels have their debugger at hand.
+    pub debugger: bool,
     /// How long a kernel may take to answer for the first time.
     pub start_timeout: Duration,
     /// How long a cell may run.
@@ -157,6 +163,8 @@ pub struct Options {
     pub autosave: Duration,
     /// Raising cells do not end a notebook.
     pub allow_errors: bool,
+    /// Cells that raise an exception of one of these names do not end a notebook.
+    pub allow_error_names: Vec<String>,
     /// How many times in a row each cell is run.
     pub repeat: u32,
     /// Parameters are injected and the notebook is written, and nothing runs.
@@ -175,6 +183,8 @@ impl Default for Options {
             kernel: None,
             language: None,
             strict: false,
+            warmth: Warmth::default(),
+            debugger: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
             notebook_timeout: None,
@@ -183,6 +193,7 @@ impl Default for Options {
             save_between_cells: true,
             autosave: Duration::from_secs(30),
             allow_errors: false,
+            allow_error_names: Vec::new(),
             repeat: 1,
             prepare_only: false,
             report_mode: false,
@@ -284,8 +295,32 @@ pub async fn run(
             warnings.push((Some(step), format!("{name}: {message}")));
         }
     }
+    let may_be_kept = request.options.keep_kernel != KeepKernel::Never;
+    let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
+    let will_run = |step: &StepRequest| step.wanted && step.done.is_none() && !request.options.prepare_only;
+    // Named before it is made, so that whoever cleans up after a killed runner knows of it at every moment.
+    let name = format!("tmplrun-{}", &run[..13]);
+    let kernels = Kernels::open(
+        &environment.temporary.join(&name),
+        environment,
+        // Kernels that may be kept are each started by themselves.
+        if may_be_kept {
+            Warmth::Cold
+        } else {
+            request.options.warmth
+        },
+        request.options.debugger,
+        request.options.jobs,
+        request
+            .steps
+            .iter()
+            .zip(&specs)
+            .filter(|(step, _)| will_run(step))
+            .map(|(_, spec)| spec),
+    );
     let folder = tempfile::Builder::new()
-        .prefix("tmplrun-")
+        .prefix(&name)
+        .rand_bytes(0)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
@@ -313,9 +348,11 @@ pub async fn run(
             },
         );
     }
+    let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
     let running = Running {
-        options: &request.options,
         environment,
+        options: &request.options,
+        kernels: &kernels,
         masker: &masker,
         sink,
         cancel,
@@ -324,11 +361,15 @@ pub async fn run(
         resumes: request.resumes,
         alone: request.folder.is_none(),
         left: Mutex::default(),
+        specs: &specs,
+        coming: Mutex::default(),
     };
-    let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
     let steps = running
         .all(request, &planned.graph, planned.steps, savers, &mut keeping)
-        .await?;
+        .await;
+    let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
+    kernels.close().await;
+    let steps = steps?;
     let bad = |result: &&StepResult| !matches!(result.status, Status::Completed | Status::Skipped | Status::DoneBefore);
     let interrupted = steps.iter().any(|result| result.status == Status::Interrupted);
     let status = match steps.iter().find(bad) {
@@ -339,7 +380,6 @@ pub async fn run(
         None => Status::Completed,
     };
     keeping.end(status)?;
-    let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = Span::since(started).seconds();
     tell(sink, Event::RunFinished { status, seconds });
     Ok(RunResult {
@@ -432,6 +472,7 @@ impl<'a> Keeping<'a> {
 struct Running<'a> {
     options: &'a Options,
     environment: &'a Environment,
+    kernels: &'a Kernels,
     masker: &'a Arc<Masker>,
     sink: &'a dyn EventSink,
     cancel: &'a CancellationToken,
@@ -441,6 +482,10 @@ struct Running<'a> {
     /// It is no flow but one notebook.
     alone: bool,
     left: Mutex<Vec<LeftProcess>>,
+    /// Each step's kernel.
+    specs: &'a [KernelSpec],
+    /// The steps that are likely to start next, the likeliest first.
+    coming: Mutex<Vec<(StartOptions, &'a KernelSpec)>>,
 }
 
 /// A kernel that is ready for a notebook.
@@ -460,7 +505,7 @@ struct Job<'a> {
     handed: Result<Object>,
 }
 
-impl Running<'_> {
+impl<'a> Running<'a> {
     /// Runs every step when its turn comes; gives a result for each.
     async fn all(
         &self,
@@ -520,6 +565,7 @@ impl Running<'_> {
                     }
                 }
                 Next::Wait => {
+                    *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = self.coming(&schedule, request);
                     if let Some((index, result)) = running.next().await {
                         self.noted(index, keeping.ended(index, &result));
                         schedule.ended(index, result.status == Status::Completed);
@@ -531,6 +577,14 @@ impl Running<'_> {
             }
         }
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// The kernels that are likely to start next, at most as many as run at once.
+    fn coming(&self, schedule: &Schedule<'_>, request: &Request) -> Vec<(StartOptions, &'a KernelSpec)> {
+        let steps = schedule.coming().into_iter().take(self.options.jobs.max(1));
+        steps
+            .map(|step| (self.start_options(&request.steps[step]), &self.specs[step]))
+            .collect()
     }
 
     /// A record that cannot be written takes away only the going on later: it is no reason to end the run.
@@ -663,6 +717,10 @@ impl Running<'_> {
                 failure: executed.failure.clone(),
             },
         );
+        let masked = match execute::masked(&plan.notebook, self.masker) {
+            Cow::Owned(masked) => Some(masked),
+            Cow::Borrowed(_) => None,
+        };
         let mut shown = Json::Object(parameters);
         self.masker.mask_json(&mut shown);
         let result = StepResult {
@@ -679,7 +737,7 @@ impl Running<'_> {
             failure: executed.failure,
             error,
             kernel,
-            notebook: Some(execute::masked(&plan.notebook, self.masker).into_owned()),
+            notebook: Some(masked.unwrap_or(plan.notebook)),
         };
         (index, result)
     }
@@ -697,11 +755,14 @@ impl Running<'_> {
         kept: &mut Option<Kept>,
     ) -> Result<Executed> {
         let notebook = &mut plan.notebook;
-        execute::prepare(notebook);
+        let run = !self.options.prepare_only;
+        execute::prepare(notebook, run);
         if !parameters.is_empty() {
             inject(notebook, translator(&plan.kernel.name, &plan.language)?, parameters)?;
             // The injected cell is as pending as the others.
-            execute::prepare(notebook);
+            if run {
+                execute::prepare(notebook, run);
+            }
         }
         if self.options.report_mode {
             hide_sources(notebook);
@@ -709,13 +770,12 @@ impl Running<'_> {
         let input = step.path.display().to_string();
         let output = step
             .shown_output()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
+            .map_or_else(|| "-".to_owned(), |path| path.display().to_string());
         let mut entry = NotebookEntry {
             parameters,
             input: &input,
             output: &output,
-            start,
+            start: run.then_some(start),
             end: None,
         };
         execute::notebook_entry(notebook, &entry);
@@ -738,6 +798,7 @@ impl Running<'_> {
                 return Err(error);
             }
         };
+        self.start_ahead();
         if let Json::Object(info) = kernel.language_info() {
             notebook.metadata_mut().set("language_info", info.clone());
         }
@@ -750,6 +811,7 @@ impl Running<'_> {
                 Duration::ZERO
             },
             allow_errors: self.options.allow_errors,
+            allow_error_names: &self.options.allow_error_names,
             repeat: self.options.repeat,
             masker: self.masker,
             sink: self.sink,
@@ -845,14 +907,14 @@ impl Running<'_> {
         } = match finished {
             Ok(finished) => finished,
             Err(error) => {
-                execute::prepare(notebook);
+                execute::prepare(notebook, true);
                 saver.finish(notebook, self.masker)?;
                 return Err(error);
             }
         };
         match executed {
             Some(executed) => *notebook = executed,
-            None => execute::prepare(notebook),
+            None => execute::prepare(notebook, true),
         }
         // It has its paths there; people look for those that they gave.
         let entry = notebook.metadata_mut().object_mut("papermill");
@@ -872,27 +934,40 @@ impl Running<'_> {
 
     /// Starts the kernel of one step. The only place that does.
     async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Started> {
-        let may_be_kept = self.options.keep_kernel != KeepKernel::Never;
-        let mask = match may_be_kept {
-            // It must be found where the kernel looks for it also by a later run.
-            true => format!("{{kernel_folder}}/{}", Channel::NAME),
-            false => self.channel.path().display().to_string(),
-        };
-        let options = StartOptions {
-            folder: step.folder.clone(),
-            variables: vec![(MASK_VARIABLE.to_owned(), mask)],
-            run: self.run.to_owned(),
-            patience: self.options.start_timeout,
-            keep: may_be_kept.then(|| self.environment.kept.clone()),
-        };
-        let kernel = Kernel::start(&plan.kernel, &options, self.environment, self.cancel).await?;
-        let channel = if may_be_kept {
+        let options = self.start_options(step);
+        let kernel = self.kernels.start(&plan.kernel, &options, self.cancel).await?;
+        let channel = if options.keep.is_some() {
             kernel.announce(self.about(step, &plan.kernel.name))?;
             Some(open_channel(kernel.folder(), self.masker)?)
         } else {
             None
         };
         Ok(Started { kernel, channel })
+    }
+
+    fn start_options(&self, step: &StepRequest) -> StartOptions {
+        let may_be_kept = self.options.keep_kernel != KeepKernel::Never;
+        let mask = match may_be_kept {
+            // It must be found where the kernel looks for it also by a later run.
+            true => format!("{{kernel_folder}}/{}", Channel::NAME),
+            false => self.channel.path().display().to_string(),
+        };
+        StartOptions {
+            folder: self.kernels.absolute(&step.folder),
+            variables: vec![(MASK_VARIABLE.to_owned(), mask)],
+            run: self.run.to_owned(),
+            patience: self.options.start_timeout,
+            debugger: self.options.debugger,
+            keep: may_be_kept.then(|| self.environment.kept.clone()),
+        }
+    }
+
+    /// Starts the kernels of the steps that come next, as many as may run at once. Called when a kernel has started: not
+    /// before, since the notebook that waits goes first.
+    fn start_ahead(&self) {
+        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.kernels
+            .prepare(coming.iter().map(|(options, spec)| (*spec, options)));
     }
 }
 

@@ -105,7 +105,8 @@ impl Record {
             return Ok(None);
         };
         let ended = entry.get("end_time").is_some_and(|time| *time != Json::Null);
-        let good = ended && entry.get("exception") == Some(&Json::Bool(false));
+        // Whether it failed is said only if it did, as papermill has it.
+        let good = ended && entry.get("exception") != Some(&Json::Bool(true));
         let parameters = entry
             .get("parameters")
             .and_then(Json::as_object)

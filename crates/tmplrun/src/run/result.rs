@@ -80,6 +80,12 @@ pub struct CellResult {
     pub status: Status,
     /// How long it took.
     pub seconds: f64,
+    /// Processor time that the kernel and what runs in its session used for it, in seconds, to a hundredth.
+    pub processor_seconds: f64,
+    /// Memory that these use at its end, in bytes; 0 if the kernel has died.
+    pub memory: u64,
+    /// How much more that is than at its start.
+    pub memory_growth: i64,
 }
 
 /// The cell that ended a notebook.

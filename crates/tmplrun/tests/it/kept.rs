@@ -71,7 +71,7 @@ fn a_kept_kernel_can_be_looked_into_and_gone_on_in() {
     assert_eq!(stream(&all, 1), "put right\n");
     assert_eq!(stream(&all, 2), format!("{pid}\n43 •••••• ••••••\n"));
     assert_eq!(lab.text("runs"), "1");
-    assert_eq!(all["metadata"]["papermill"]["exception"], false);
+    assert_eq!(all["metadata"]["papermill"]["exception"], Value::Null);
     assert!(!alive(&pid), "the kernel outlived the notebook's good end");
     assert!(kept(&lab).is_empty());
     let base = std::path::Path::new(connection).ancestors().nth(2).unwrap();

@@ -178,6 +178,42 @@ impl Lab {
         }
     }
 
+    /// The processes that were started from here, whoever their parent is now.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let home = format!("HOME={}", self.path("home").display());
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && alive(pid))
+            .filter(|pid| {
+                std::fs::read(format!("/proc/{pid}/environ"))
+                    .is_ok_and(|block| block.split(|byte| *byte == 0).any(|entry| entry == home.as_bytes()))
+            })
+            .collect()
+    }
+
+    /// Waits until nothing that was started from here lives, and no file or socket of the runner is left.
+    pub(crate) fn await_nothing(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let processes = self.processes();
+            let files: Vec<_> = std::fs::read_dir(self.path("t"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            let folder = self.path("t").display().to_string();
+            let sockets = std::fs::read_to_string("/proc/net/unix").unwrap().contains(&folder);
+            if processes.is_empty() && files.is_empty() && !sockets {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "left behind: processes {processes:?}, files {files:?}, sockets: {sockets}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The runner's private folders are gone.
     pub(crate) fn assert_clean(&self) {
         let left: Vec<_> = std::fs::read_dir(self.path("t"))

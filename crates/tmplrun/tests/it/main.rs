@@ -4,6 +4,7 @@
 //! fail, since a test that did not run proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod bad_kernels;
 mod documents;
 mod ends;
 mod example;
@@ -22,3 +23,4 @@ mod rust;
 mod secrets;
 mod slurm;
 mod stores;
+mod warmth;

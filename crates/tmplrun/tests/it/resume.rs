@@ -80,6 +80,29 @@ fn a_killed_run_loses_no_cell_that_had_ended() {
 }
 
 #[test]
+fn what_a_widget_captured_is_the_widgets_after_a_kill() {
+    let lab = Lab::new();
+    let capture = "from comm import create_comm\n\
+                   def tell(**state): comm.send({'method': 'update', 'state': state})\n\
+                   comm = create_comm(target_name='jupyter.widget', data={'state': {'outputs': [], \
+                   '_model_module': '@jupyter-widgets/output', '_model_name': 'OutputModel'}})\n\
+                   tell(msg_id=get_ipython().kernel.get_parent()['header']['msg_id'])\n\
+                   print('in the widget', flush=True)\ntell(msg_id='')\nprint('in the cell', flush=True)";
+    lab.notebook("n.ipynb", &[code(capture), stop_at("here")]);
+    kill_at(&lab, &["n.ipynb", "o.ipynb"], "here");
+    lab.run(&["--recover", "o.ipynb"])
+        .expect(0)
+        .says("recovered 1 cells, and what the running one had put out");
+    let all = lab.read("o.ipynb");
+    assert_eq!(stream(&all, 0), "in the cell\n");
+    let models = all["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+        .as_object()
+        .unwrap();
+    let model = models.values().next().unwrap();
+    assert_eq!(model["state"]["outputs"][0]["text"], "in the widget\n");
+}
+
+#[test]
 fn every_beginning_of_a_journal_can_be_recovered() {
     let lab = Lab::new();
     let changing = "from IPython.display import clear_output, display\nh = display('first', display_id='d')\nprint('gone')\n\
