@@ -105,7 +105,7 @@ impl Kernels {
             }),
             waiting: Mutex::default(),
             // One more than are needed at once: the one that was to be next may turn out not to be.
-            most_waiting: jobs.max(1) + 1,
+            most_waiting: jobs.max(1).saturating_add(1),
         }
     }
 
