@@ -85,7 +85,13 @@ fn a_forked_kernel_is_as_one_started_by_itself() {
         for index in 0..3 {
             let found = facts(&lab, folder, index);
             for (name, value) in cold.as_object().unwrap() {
-                assert_eq!(&found[name], value, "{name} in {folder}/{index:04}");
+                if name == "descriptors" {
+                    // ZeroMQ opens and closes some of its own at any time; those of a server with many children would be more.
+                    let apart = found[name].as_i64().unwrap().abs_diff(value.as_i64().unwrap());
+                    assert!(apart <= 3, "{name} in {folder}/{index:04}: {apart} apart");
+                } else {
+                    assert_eq!(&found[name], value, "{name} in {folder}/{index:04}");
+                }
             }
         }
     }
