@@ -152,6 +152,14 @@ cargo_deny() {
     cargo install -q cargo-deny --locked --version 0.20.2
 }
 
+# What builds and runs fuzz targets; libFuzzer itself is C++.
+cargo_fuzz() {
+    packages g++
+    have cargo-fuzz && return 0
+    say 'installing: cargo-fuzz'
+    cargo install -q cargo-fuzz --locked --version 0.13.2
+}
+
 # Everything that building and running needs.
 setup() {
     packages git curl ca-certificates gcc libc6-dev make mmdebstrap openssh-client

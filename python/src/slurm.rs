@@ -114,7 +114,6 @@ pub(crate) fn slurm_submit<'py>(
     let wishes: Wishes = serde_json::from_value(options)
         .map_err(|error| Problem::parameter("submit", &error.to_string(), "see help(cluster.slurm.submit)"))?;
     let options = SubmitOptions {
-        script,
         name: wishes.name,
         ntasks: wishes.ntasks,
         nodes: wishes.nodes,
@@ -128,6 +127,7 @@ pub(crate) fn slurm_submit<'py>(
         error: wishes.error,
         environment: wishes.environment,
         extra: wishes.extra,
+        ..SubmitOptions::new(script)
     };
     ask(
         py,

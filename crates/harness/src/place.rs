@@ -106,16 +106,18 @@ pub(crate) async fn remove_all() -> Vec<String> {
 }
 
 impl Place {
-    /// A new place, with the notebooks in its working folder.
+    /// A new place, with the notebooks in its working folder, laid out as in the repository.
     pub(crate) fn new() -> Outcome<Arc<Self>> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Short, because sockets lie below it and their paths may have about a hundred bytes.
         let root = tempfile::Builder::new().prefix("cbf-").tempdir()?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cluster = format!("feat-{:x}-{number}", std::process::id());
-        for folder in ["home", "state", "work", "out", "run"] {
-            fs_err::create_dir(root.path().join(folder))?;
+        for folder in ["home", "state", "notebooks/hpc", "out", "run"] {
+            fs_err::create_dir_all(root.path().join(folder))?;
         }
+        // Where the notebooks that are written in Rust look for the engine.
+        std::os::unix::fs::symlink(repository().join("crates"), root.path().join("crates"))?;
         let source = repository().join("notebooks/hpc");
         for entry in fs_err::read_dir(&source)? {
             let entry = entry?;
@@ -124,7 +126,7 @@ impl Place {
                 .extension()
                 .is_some_and(|extension| extension == "ipynb" || extension == "yaml");
             if wanted && entry.file_type()?.is_file() && !name.to_string_lossy().ends_with(".cluster.yaml") {
-                fs_err::copy(entry.path(), root.path().join("work").join(name))?;
+                fs_err::copy(entry.path(), root.path().join("notebooks/hpc").join(name))?;
             }
         }
         let variable = |name: &str| std::env::var(name).ok();
@@ -140,14 +142,21 @@ impl Place {
             variable("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned())
         );
         // Images take long to build and belong to the engine, whose builders take their locks in the cache: it is shared on purpose.
-        let cache = variable("XDG_CACHE_HOME")
-            .unwrap_or_else(|| format!("{}/.cache", variable("HOME").unwrap_or_else(|| "/tmp".to_owned())));
+        let shared = |name: &str, below: &str| {
+            variable(name)
+                .unwrap_or_else(|| format!("{}/{below}", variable("HOME").unwrap_or_else(|| "/tmp".to_owned())))
+        };
+        let cache = shared("XDG_CACHE_HOME", ".cache");
         for (name, value) in [
             ("PATH", path),
             ("VIRTUAL_ENV", text(python())),
             ("HOME", text(root.path().join("home"))),
             ("CLUSTERBOOK_HOME", text(root.path().join("state"))),
+            ("EVCXR_TMPDIR", format!("{cache}/clusterbook/rust-cells")),
             ("XDG_CACHE_HOME", cache),
+            // So do the compiler and the crates that a notebook in Rust needs, and what it has compiled.
+            ("CARGO_HOME", shared("CARGO_HOME", ".cargo")),
+            ("RUSTUP_HOME", shared("RUSTUP_HOME", ".rustup")),
             ("XDG_RUNTIME_DIR", text(root.path().join("run"))),
             ("LANG", "C.UTF-8".to_owned()),
             ("TZ", "UTC".to_owned()),
@@ -176,7 +185,7 @@ impl Place {
 
     /// Where the programs work, and where the design file is.
     pub(crate) fn work(&self) -> PathBuf {
-        self.root.path().join("work")
+        self.root.path().join("notebooks/hpc")
     }
 
     /// Where executed notebooks, reports and events go.

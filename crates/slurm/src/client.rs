@@ -88,6 +88,24 @@ impl<R: Runner> Slurm<R> {
         }
     }
 
+    /// Those of `ids` that Slurm still knows, in one question: for callers that watch many jobs at once.
+    pub async fn jobs_among(&self, ids: &[JobId]) -> Result<Vec<Job>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let numbers: Vec<String> = ids.iter().map(JobId::to_string).collect();
+        let jobs = format!("--jobs={}", numbers.join(","));
+        match self
+            .list::<job::Raw>(&["squeue", "--states=all", &jobs, "--json"], "jobs")
+            .await
+        {
+            Ok(rows) => Ok(rows.into_iter().map(Job::from).collect()),
+            // What it says of a single job that it has forgotten; of several it only leaves the forgotten ones out.
+            Err(Error::Failed { stderr, .. }) if stderr.contains("Invalid job id") => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the books say about a job; none if the cluster keeps no books. Jobs of an array have a record each.
     pub async fn accounting(&self, id: JobId) -> Result<Option<Vec<AccountingRecord>>, Error> {
         match self
@@ -181,6 +199,16 @@ impl<R: Runner> Slurm<R> {
     /// Stops a job. One that has ended already is fine, too; so is, for most versions of Slurm, one that never was.
     pub async fn cancel(&self, id: JobId) -> Result<(), Error> {
         match self.run(&["scancel", &id.to_string()], &[]).await {
+            Err(Error::Failed { stderr, .. }) if stderr.contains("Invalid job id") => Err(Error::UnknownJob { id }),
+            Err(Error::Failed { stderr, .. }) if stderr.contains("already completing or completed") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Sends a signal, such as `USR2`, to a running job's script alone, which decides what becomes of the rest.
+    pub async fn signal_script(&self, id: JobId, signal: &str) -> Result<(), Error> {
+        let signal = format!("--signal={signal}");
+        match self.run(&["scancel", "--batch", &signal, &id.to_string()], &[]).await {
             Err(Error::Failed { stderr, .. }) if stderr.contains("Invalid job id") => Err(Error::UnknownJob { id }),
             Err(Error::Failed { stderr, .. }) if stderr.contains("already completing or completed") => Ok(()),
             other => other.map(drop),

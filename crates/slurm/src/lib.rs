@@ -45,5 +45,5 @@ pub use job::{AccountingRecord, Job, JobFlag, JobId, JobPhase, JobState};
 pub use node::{Node, NodeBase, NodeFlag, NodeState, NodeUpdate};
 pub use partition::Partition;
 pub use runner::{Local, Ran, Runner, RunnerError};
-pub use submit::SubmitOptions;
+pub use submit::{OptionError, SubmitOptions};
 pub use wire::Limit;

@@ -264,6 +264,47 @@ async fn waiting_reports_each_change_once() {
     );
 }
 
+#[tokio::test]
+async fn many_jobs_are_looked_at_in_one_question() {
+    let forgotten = failure(1, "slurm_load_jobs error: Invalid job id specified\n");
+    let slurm = Slurm::new(Script::new([
+        fixture("squeue-running-and-pending"),
+        forgotten,
+        failure(1, DEAD),
+    ]));
+    assert_eq!(slurm.jobs_among(&[]).await.unwrap(), []);
+    assert_eq!(slurm.jobs_among(&[JobId(3), JobId(4)]).await.unwrap().len(), 2);
+    assert_eq!(slurm.jobs_among(&[JobId(9)]).await.unwrap(), []);
+    let error = slurm.jobs_among(&[JobId(9)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAnswering);
+    assert_eq!(
+        slurm.runner().asked(),
+        [
+            "squeue --states=all --jobs=3,4 --json",
+            "squeue --states=all --jobs=9 --json",
+            "squeue --states=all --jobs=9 --json"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_script_is_signalled_alone() {
+    let ended = failure(
+        1,
+        "scancel: error: Kill job error on job id 7: Job/step already completing or completed\n",
+    );
+    let unknown = failure(
+        1,
+        "scancel: error: Kill job error on job id 7: Invalid job id specified\n",
+    );
+    let slurm = Slurm::new(Script::new([answer(""), ended, unknown]));
+    slurm.signal_script(JobId(7), "USR2").await.unwrap();
+    slurm.signal_script(JobId(7), "USR2").await.unwrap();
+    let error = slurm.signal_script(JobId(7), "USR2").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownJob);
+    assert_eq!(slurm.runner().asked()[0], "scancel --batch --signal=USR2 7");
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_when_slurm_stays_away_or_forgets_the_job() {
     let wait = async |answers: Vec<Ran>| {

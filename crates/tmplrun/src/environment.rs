@@ -13,8 +13,12 @@ pub struct Environment {
     pub variables: Vec<(String, String)>,
     /// The interpreter that stands for a bare `python` in a kernel's command, as Jupyter does with its own.
     pub python: Option<PathBuf>,
+    /// Folders that may hold programs of ours beside this one, the first winning.
+    pub programs: Vec<PathBuf>,
     /// Where the kernels' private folders go; kept short, since socket paths are limited to about 100 bytes.
     pub temporary: PathBuf,
+    /// Where kernels live that go on after a run; made when it is needed, for its owner only. Kept short, too.
+    pub kept: PathBuf,
     /// The folder that relative paths start from.
     pub current: PathBuf,
 }

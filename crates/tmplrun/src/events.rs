@@ -3,7 +3,7 @@
 //! The library tells; writers show. A terminal, a log and a file of JSON lines are all writers of the same events.
 //! Texts in events are masked already.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::run::CellFailure;
@@ -12,7 +12,7 @@ use crate::run::CellFailure;
 pub const SCHEMA: u32 = 1;
 
 /// One event with its time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -24,7 +24,7 @@ pub struct Record {
 }
 
 /// Something that happened. Steps and cells count from 0.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -34,6 +34,8 @@ pub enum Event {
         run: String,
         /// The names of the steps.
         steps: Vec<String>,
+        /// For each step, the places of the steps that it needs.
+        needs: Vec<Vec<usize>>,
     },
     /// A notebook begins; its kernel is being started.
     NotebookStarted {
@@ -47,6 +49,32 @@ pub enum Event {
         cells: usize,
         /// Where the executed notebook goes.
         output: Option<String>,
+    },
+    /// A notebook was handed to another place, and waits or runs there.
+    Submitted {
+        /// Which step.
+        step: usize,
+        /// The place's kind, `slurm`.
+        place: String,
+        /// The command prefix that leads there, if one does.
+        prefix: Option<String>,
+        /// What it is called there: a job's number.
+        job: String,
+        /// The folder there with its notebook.
+        folder: String,
+    },
+    /// What the place says of it has changed.
+    JobState {
+        /// Which step.
+        step: usize,
+        /// What it is called there.
+        job: String,
+        /// Its state, in the place's words.
+        state: String,
+        /// Why it waits or ended, in the place's words.
+        reason: Option<String>,
+        /// Where it runs.
+        nodes: Option<String>,
     },
     /// A code cell begins.
     CellStarted {
@@ -82,6 +110,12 @@ pub enum Event {
         status: Status,
         /// How long it took.
         seconds: f64,
+        /// Processor time that the kernel and what runs in its session used for it, in seconds, to a hundredth.
+        processor_seconds: f64,
+        /// Memory that these use at its end, in bytes; 0 if the kernel has died.
+        memory: u64,
+        /// How much more that is than at its start.
+        memory_growth: i64,
     },
     /// Something to know that does not stop the run.
     Warning {
@@ -89,6 +123,22 @@ pub enum Event {
         step: Option<usize>,
         /// What.
         message: String,
+    },
+    /// A notebook goes on in the kernel that was kept for it.
+    KernelResumed {
+        /// Which step.
+        step: usize,
+        /// The first cell that runs, by its place in the notebook.
+        index: usize,
+    },
+    /// A notebook's kernel goes on after the run.
+    KernelKept {
+        /// Which step.
+        step: usize,
+        /// The kernel's process.
+        pid: i32,
+        /// The file that tells clients how to reach it.
+        connection_file: String,
     },
     /// A notebook ended, or was passed over.
     NotebookFinished {
@@ -113,7 +163,7 @@ pub enum Event {
 }
 
 /// Where a text came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.
@@ -127,12 +177,14 @@ pub enum Stream {
 }
 
 /// How something ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
     /// It has not run.
     Pending,
+    /// It runs.
+    Running,
     /// As wanted.
     Completed,
     /// A cell raised.
@@ -143,8 +195,10 @@ pub enum Status {
     KernelDied,
     /// The caller stopped it.
     Interrupted,
-    /// It was not asked for, or an earlier step had failed.
+    /// It was not asked for, or a step that it needs had failed.
     Skipped,
+    /// An earlier run, which this one goes on with, completed it.
+    DoneBefore,
 }
 
 impl Status {
@@ -153,17 +207,20 @@ impl Status {
     pub fn word(self) -> &'static str {
         match self {
             Self::Pending => "not run",
+            Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::TimedOut => "timed out",
             Self::KernelDied => "kernel died",
             Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
+            Self::DoneBefore => "done before",
         }
     }
 }
 
-/// Takes events. Called from the task that runs the notebook, so it must not block for long.
+/// Takes events. Notebooks that run side by side tell theirs in turns. Called from the task that runs them, so it must
+/// not block for long.
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn take(&self, record: &Record);

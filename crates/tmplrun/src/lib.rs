@@ -19,8 +19,10 @@ pub mod kernelspec;
 pub mod mask;
 pub mod notebook;
 pub mod parameters;
+pub mod place;
 pub mod report;
 pub mod run;
+pub mod stores;
 
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};

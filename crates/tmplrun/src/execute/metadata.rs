@@ -29,22 +29,26 @@ impl Span {
     }
 }
 
-/// Empties every cell and marks it as not yet run.
-pub(super) fn prepare(notebook: &mut Notebook) {
+/// Takes an earlier run's marks away and, if the cells are to `run`, empties each and marks it as not yet run.
+pub(super) fn prepare(notebook: &mut Notebook, run: bool) {
     remove_markers(notebook);
     for index in 0..notebook.cell_count() {
         let code = notebook.cell(index).is_some_and(|cell| cell.kind() == CellKind::Code);
         let Some(cell) = notebook.cell_mut(index) else { continue };
-        if code {
+        if code && run {
             cell.set("execution_count", Json::Null);
             cell.set("outputs", Json::from(Vec::new()));
         }
         let metadata = cell.object_mut("metadata");
-        metadata.remove("execution");
         if metadata.get("tags").is_none() {
             metadata.set("tags", Json::from(Vec::new()));
         }
-        metadata.set("papermill", cell_entry(None, None, Json::Null, "pending"));
+        if run {
+            metadata.remove("execution");
+            metadata.set("papermill", cell_entry(None, None, Json::Null, "pending"));
+        } else if metadata.get("papermill").is_none() {
+            metadata.set("papermill", Object::new());
+        }
     }
 }
 
@@ -58,7 +62,8 @@ fn cell_entry(start: Option<Timestamp>, span: Option<Span>, exception: Json, sta
 }
 
 pub(super) fn cell_started(notebook: &mut Notebook, index: usize, start: Timestamp) {
-    set(notebook, index, cell_entry(Some(start), None, Json::Null, "running"));
+    let failed = Json::Bool(false);
+    set(notebook, index, cell_entry(Some(start), None, failed, "running"));
 }
 
 pub(super) fn cell_finished(notebook: &mut Notebook, index: usize, span: Span, failed: bool, completed: bool) {
@@ -81,27 +86,41 @@ pub(crate) struct NotebookEntry<'a> {
     pub(crate) parameters: &'a Object,
     pub(crate) input: &'a str,
     pub(crate) output: &'a str,
-    pub(crate) start: Timestamp,
+    /// `None` if it is not to run.
+    pub(crate) start: Option<Timestamp>,
     /// `None` while it runs.
     pub(crate) end: Option<(Span, Json)>,
 }
 
+/// What an earlier run left is kept where this run has nothing to say: as long as the cell that it injected stands, its
+/// parameters are the notebook's.
 pub(crate) fn notebook_entry(notebook: &mut Notebook, entry: &NotebookEntry<'_>) {
-    let (span, exception) = match &entry.end {
-        Some((span, exception)) => (Some(*span), exception.clone()),
-        None => (None, Json::Null),
+    let mut metadata = match notebook.metadata_mut().remove("papermill") {
+        Some(Json::Object(earlier)) => earlier,
+        _ => Object::new(),
     };
-    let metadata = Object::new()
-        .with("default_parameters", Object::new())
-        .with("duration", span.map(Span::seconds))
-        .with("end_time", span.map(|span| clock::format(span.end)))
-        .with("environment_variables", Object::new())
-        .with("exception", exception)
-        .with("input_path", entry.input)
-        .with("output_path", entry.output)
-        .with("parameters", entry.parameters.clone())
-        .with("start_time", clock::format(entry.start))
-        .with("version", concat!("tmplrun ", env!("CARGO_PKG_VERSION")));
+    for key in ["default_parameters", "environment_variables", "parameters"] {
+        if !matches!(metadata.get(key), Some(Json::Object(_))) {
+            metadata.set(key, Object::new());
+        }
+    }
+    if let Some(start) = entry.start {
+        let (span, exception) = match &entry.end {
+            Some((span, Json::Bool(true))) => (Some(*span), Json::Bool(true)),
+            Some((span, _)) => (Some(*span), Json::Null),
+            None => (None, Json::Null),
+        };
+        metadata.set("duration", span.map(Span::seconds));
+        metadata.set("end_time", span.map(|span| clock::format(span.end)));
+        metadata.set("exception", exception);
+        metadata.set("start_time", clock::format(start));
+    }
+    metadata.set("input_path", entry.input);
+    metadata.set("output_path", entry.output);
+    if !entry.parameters.is_empty() {
+        metadata.set("parameters", entry.parameters.clone());
+    }
+    metadata.set("version", concat!("tmplrun ", env!("CARGO_PKG_VERSION")));
     notebook.metadata_mut().set("papermill", metadata);
 }
 
@@ -119,16 +138,18 @@ fn remove_markers(notebook: &mut Notebook) {
     }
 }
 
-/// Marks the failing cell: a note at the top that leads to a note right before the cell.
+/// Marks the failing cell: a note at the top that leads to a note right before the cell. The words and the anchor are
+/// papermill's, since people search for them.
 pub(crate) fn add_markers(notebook: &mut Notebook, index: usize) {
     let count = notebook.cell(index).and_then(|cell| cell.execution_count());
     let label = count.map_or("In [ ]".to_owned(), |count| format!("In [{count}]"));
-    let style = "color: #c62828; font-weight: bold";
+    let style = "style=\"color:red; font-family:Helvetica Neue, Helvetica, Arial, sans-serif; font-size:2em;\"";
     let at_cell = format!(
-        "<span id=\"papermill-error-cell\" style=\"{style}\">The run stopped here: the next cell failed.</span>"
+        "<span id=\"papermill-error-cell\" {style}>Execution using tmplrun encountered an exception here and stopped:</span>"
     );
-    let at_top =
-        format!("<span style=\"{style}\">This run failed at <a href=\"#papermill-error-cell\">{label}</a>.</span>");
+    let at_top = format!(
+        "<span {style}>An Exception was encountered at '<a href=\"#papermill-error-cell\">{label}</a>'.</span>"
+    );
     let at_cell = notebook.new_cell(CellKind::Markdown, &at_cell, &[ERROR_MARKER]);
     let at_top = notebook.new_cell(CellKind::Markdown, &at_top, &[ERROR_MARKER]);
     notebook.insert(index, at_cell);

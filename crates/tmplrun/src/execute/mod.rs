@@ -1,8 +1,10 @@
 //! Running the cells of one notebook in a started kernel.
 
+mod journal;
 mod metadata;
 mod outputs;
 mod save;
+mod widgets;
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use outputs::RESULT_TYPE;
 
+pub(crate) use journal::{Writer, recover};
 pub(crate) use metadata::{NotebookEntry, Span, add_markers, notebook_entry};
 pub(crate) use save::{Saver, masked, write_atomically};
 
@@ -24,12 +27,15 @@ use crate::json::{Json, Object};
 use crate::kernel::{Incoming, Kernel};
 use crate::mask::{Masker, StreamMask};
 use crate::notebook::{CellKind, Notebook};
+use crate::parameters::merge;
 use crate::run::{CellFailure, CellResult};
 
 /// Cells tagged so are passed over.
 const SKIP: &str = "skip-execution";
 /// Cells tagged so may raise.
 const MAY_RAISE: &str = "raises-exception";
+/// The last output of cells tagged so is a result, for kernels that cannot display data of the type for it.
+const RESULT: &str = "result";
 /// How long an interrupted kernel has before it is killed.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 /// How long broadcasts may trail the reply; some kernels forget to say that they are idle.
@@ -46,11 +52,16 @@ pub(crate) struct Execution<'a> {
     /// Saves while a cell runs, so often; none if zero.
     pub(crate) autosave: Duration,
     pub(crate) allow_errors: bool,
+    pub(crate) allow_error_names: &'a [String],
     pub(crate) repeat: u32,
     pub(crate) masker: &'a Masker,
     pub(crate) sink: &'a dyn EventSink,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) saver: &'a mut Saver,
+    /// The first cell to run: those before it have run in this kernel.
+    pub(crate) first: usize,
+    /// When the notebook as a whole must have ended.
+    pub(crate) end_by: Option<Instant>,
 }
 
 /// How a notebook's cells ended.
@@ -60,6 +71,18 @@ pub(crate) struct Executed {
     pub(crate) failure: Option<CellFailure>,
     pub(crate) cells: Vec<CellResult>,
     pub(crate) results: Object,
+}
+
+impl Executed {
+    /// A notebook none of whose cells ran.
+    pub(crate) fn without_cells(status: Status) -> Self {
+        Self {
+            status,
+            failure: None,
+            cells: Vec::new(),
+            results: Object::new(),
+        }
+    }
 }
 
 /// How one cell ended.
@@ -74,12 +97,65 @@ enum End {
     },
     TimedOut,
     Died(ExitStatus),
+    /// The kernel lives and cannot be talked with.
+    Lost(String),
     Interrupted,
 }
 
-/// Empties every cell and marks it as not yet run.
-pub(crate) fn prepare(notebook: &mut Notebook) {
-    metadata::prepare(notebook);
+/// When something is to be done if nothing else happens before.
+#[derive(Default)]
+struct Alarms {
+    /// The cell, or the notebook, has run too long.
+    deadline: Option<Instant>,
+    /// The kernel shows no sign of life.
+    nudge: Option<Instant>,
+    autosave: Option<Instant>,
+    /// Text that is kept back is shown.
+    flush: Option<Instant>,
+    /// The interrupt had no effect.
+    kill: Option<Instant>,
+    /// The kernel forgot to say that it is idle.
+    give_up: Option<Instant>,
+}
+
+impl Alarms {
+    fn next(&self) -> Instant {
+        [
+            self.deadline,
+            self.nudge,
+            self.autosave,
+            self.flush,
+            self.kill,
+            self.give_up,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| soon(Duration::from_secs(365 * 24 * 3600)))
+    }
+}
+
+fn soon(period: Duration) -> Instant {
+    Instant::now() + period
+}
+
+/// Whether an alarm has gone off; it does so once.
+fn due(alarm: &mut Option<Instant>, now: Instant) -> bool {
+    alarm.take_if(|at| *at <= now).is_some()
+}
+
+/// A stream's name and text, without a copy of the text.
+fn stream_parts(mut content: Json) -> (String, String) {
+    let mut take = |key: &str| match content.as_object_mut().and_then(|content| content.remove(key)) {
+        Some(Json::String(text)) => text.into_decoded(),
+        _ => String::new(),
+    };
+    (take("name"), take("text"))
+}
+
+/// Takes an earlier run's marks away and, if the cells are to `run`, empties each and marks it as not yet run.
+pub(crate) fn prepare(notebook: &mut Notebook, run: bool) {
+    metadata::prepare(notebook, run);
 }
 
 /// The places of the cells that will run.
@@ -97,14 +173,11 @@ impl Execution<'_> {
     pub(crate) async fn run(&mut self, kernel: &mut Kernel, notebook: &mut Notebook) -> Result<Executed> {
         let runnable = runnable(notebook);
         let mut outputs = Outputs::default();
-        let mut executed = Executed {
-            status: Status::Completed,
-            failure: None,
-            cells: Vec::new(),
-            results: Object::new(),
-        };
-        let mut number = 0;
-        for index in 0..notebook.cell_count() {
+        let mut executed = Executed::without_cells(Status::Completed);
+        let mut number = runnable.iter().filter(|index| **index < self.first).count();
+        let mut used = kernel.usage();
+        self.saver.begin(notebook, self.masker)?;
+        for index in self.first..notebook.cell_count() {
             if !runnable.contains(&index) {
                 // What there is nothing to run in has run, as far as readers of these keys are concerned.
                 let now = Span::since(Timestamp::now());
@@ -141,18 +214,27 @@ impl Execution<'_> {
                 }
             }
             let span = Span::since(start);
+            let before = std::mem::replace(&mut used, kernel.usage());
+            let processor_seconds = (used.processor_seconds - before.processor_seconds).max(0.0);
+            let memory = used.memory;
+            let memory_growth = memory.cast_signed() - before.memory.cast_signed();
             let raised = matches!(end, End::Raised { .. });
-            let tolerated =
-                raised && (self.allow_errors || notebook.cell(index).is_some_and(|cell| cell.has_tag(MAY_RAISE)));
+            let named = matches!(&end, End::Raised { name, .. } if self.allow_error_names.contains(name));
+            let tagged = notebook.cell(index).is_some_and(|cell| cell.has_tag(MAY_RAISE));
+            let tolerated = raised && (self.allow_errors || named || tagged);
             let (status, failure) = self.judge(notebook, index, heading.as_deref(), &source, end, kernel);
             let ended = status != Status::Completed || failure.is_early_exit();
             let status = if tolerated { Status::Completed } else { status };
             metadata::cell_finished(notebook, index, span, raised && !tolerated, status == Status::Completed);
+            self.saver.cell_ended(index, notebook, self.masker)?;
             executed.cells.push(CellResult {
                 index,
                 heading,
                 status,
                 seconds: span.seconds(),
+                processor_seconds,
+                memory,
+                memory_growth,
             });
             tell(
                 self.sink,
@@ -161,6 +243,9 @@ impl Execution<'_> {
                     index,
                     status,
                     seconds: span.seconds(),
+                    processor_seconds,
+                    memory,
+                    memory_growth,
                 },
             );
             if ended && !tolerated {
@@ -168,10 +253,36 @@ impl Execution<'_> {
                 executed.failure = failure.into_failure();
                 break;
             }
+            if status == Status::Completed && notebook.cell(index).is_some_and(|cell| cell.has_tag(RESULT)) {
+                self.take_result(notebook, index, &mut outputs);
+            }
             self.saver.save_now_and_then(notebook, self.masker)?;
         }
+        outputs.store_widgets(notebook, self.first > 0);
         executed.results = outputs.results;
         Ok(executed)
+    }
+
+    /// Makes a result of the last output of a cell that is tagged for it.
+    fn take_result(&self, notebook: &Notebook, index: usize, outputs: &mut Outputs) {
+        let last = notebook.cell(index).and_then(|cell| cell.outputs().last());
+        match last.and_then(outputs::tagged_result) {
+            Some(result) => merge(&mut outputs.results, result),
+            None => tell(
+                self.sink,
+                Event::Warning {
+                    step: Some(self.step),
+                    message: format!(
+                        "cell {} is tagged `{RESULT}`, but its last output is no JSON object: it hands nothing on",
+                        index + 1
+                    ),
+                },
+            ),
+        }
+    }
+
+    fn next_autosave(&self) -> Option<Instant> {
+        (!self.autosave.is_zero()).then(|| soon(self.autosave))
     }
 
     /// Turns a cell's end into its status and, if it ends the notebook, the reason.
@@ -195,16 +306,27 @@ impl Execution<'_> {
             value: self.masker.mask(&value).into_owned(),
             traceback,
         };
+        let last_words = || -> Vec<String> {
+            let lines = kernel.last_lines();
+            lines
+                .iter()
+                .map(|line| self.masker.mask_coloured(line).into_owned())
+                .collect()
+        };
         let (status, failure) = match end {
             End::Done => return (Status::Completed, Verdict::GoOn),
             End::EarlyExit => return (Status::Completed, Verdict::EarlyExit),
             End::Raised { name, value, traceback } => (Status::Failed, failure(&name, value, traceback)),
             End::TimedOut => {
-                let limit = self.cell_timeout.unwrap_or_default().as_secs_f64();
-                (
-                    Status::TimedOut,
-                    failure("CellTimeout", format!("the cell ran longer than {limit} s"), Vec::new()),
-                )
+                let notebook_is_late = self.end_by.is_some_and(|end_by| end_by <= Instant::now());
+                let (name, value) = match self.cell_timeout.filter(|_| !notebook_is_late) {
+                    Some(limit) => (
+                        "CellTimeout",
+                        format!("the cell ran longer than {} s", limit.as_secs_f64()),
+                    ),
+                    None => ("NotebookTimeout", "the notebook's time ran out in this cell".to_owned()),
+                };
+                (Status::TimedOut, failure(name, value, Vec::new()))
             }
             End::Interrupted => {
                 let failure = failure(
@@ -215,13 +337,12 @@ impl Execution<'_> {
                 return (Status::Interrupted, Verdict::Stop(failure));
             }
             End::Died(exit) => {
-                let lines: Vec<String> = kernel
-                    .last_lines()
-                    .iter()
-                    .map(|line| self.masker.mask_coloured(line).into_owned())
-                    .collect();
                 let value = format!("the kernel's process ended while this cell ran ({exit})");
-                (Status::KernelDied, failure("KernelDied", value, lines))
+                (Status::KernelDied, failure("KernelDied", value, last_words()))
+            }
+            End::Lost(why) => {
+                let value = format!("the kernel cannot be talked with any more: {why}");
+                (Status::KernelDied, failure("KernelDied", value, last_words()))
             }
         };
         if status != Status::Failed {
@@ -240,58 +361,86 @@ impl Execution<'_> {
         source: &str,
     ) -> Result<End> {
         outputs.begin(notebook, index);
+        self.saver.cell_started(index, Timestamp::now())?;
         let request = kernel.execute(source, false).await?;
-        let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
-        let soon = |period: Duration| if period.is_zero() { far } else { Instant::now() + period };
-        let mut deadline = self.cell_timeout.map_or(far, soon);
-        let mut nudge_at = soon(NUDGE);
-        let mut autosave_at = soon(self.autosave);
-        let mut flush_at = far;
-        let mut kill_at = far;
-        let mut give_up_at = far;
+        // Whichever comes first: the cell's time or the notebook's.
+        let deadline = [self.cell_timeout.map(soon), self.end_by].into_iter().flatten().min();
+        let mut alarms = Alarms {
+            deadline,
+            nudge: Some(soon(NUDGE)),
+            autosave: self.next_autosave(),
+            ..Alarms::default()
+        };
         let (mut timed_out, mut interrupted) = (false, false);
         let (mut idle, mut reply): (bool, Option<Json>) = (false, None);
         let mut error: Option<(String, String, Vec<String>)> = None;
         let mut watched = Watched::default();
-        let mut died = None;
+        let mut lost = None;
+        // One timer for everything that may be due: setting many anew for each message would cost more than the message.
+        let timer = sleep_until(alarms.next());
+        let cancelled = self.cancel.cancelled();
+        tokio::pin!(timer, cancelled);
         while !(idle && reply.is_some()) {
-            let cancelled = !interrupted && !timed_out;
+            if timer.deadline() != alarms.next() {
+                timer.as_mut().reset(alarms.next());
+            }
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled(), if cancelled => {
+                () = &mut cancelled, if !interrupted && !timed_out => {
                     interrupted = true;
                     kernel.interrupt().await;
-                    kill_at = soon(INTERRUPT_GRACE);
+                    alarms.kill = Some(soon(INTERRUPT_GRACE));
                 }
-                () = sleep_until(deadline) => {
-                    timed_out = true;
-                    deadline = far;
-                    kernel.interrupt().await;
-                    kill_at = soon(INTERRUPT_GRACE);
+                () = &mut timer => {
+                    let now = Instant::now();
+                    if due(&mut alarms.deadline, now) {
+                        timed_out = true;
+                        kernel.interrupt().await;
+                        alarms.kill = Some(soon(INTERRUPT_GRACE));
+                    }
+                    if due(&mut alarms.kill, now) {
+                        kernel.kill();
+                    }
+                    if due(&mut alarms.give_up, now) {
+                        idle = true;
+                    }
+                    if due(&mut alarms.nudge, now) {
+                        alarms.nudge = Some(soon(NUDGE * 4));
+                        kernel.nudge().await?;
+                    }
+                    if due(&mut alarms.flush, now) {
+                        self.flush(&mut watched, index);
+                    }
+                    if due(&mut alarms.autosave, now) {
+                        outputs.write_streams(notebook);
+                        self.saver.save(notebook, self.masker)?;
+                        alarms.autosave = self.next_autosave();
+                    }
                 }
-                () = sleep_until(kill_at) => {
-                    kill_at = far;
-                    kernel.kill();
-                }
-                () = sleep_until(give_up_at) => idle = true,
                 incoming = kernel.next() => match incoming {
                     Incoming::Broadcast(message) if message.parent == request => {
-                        nudge_at = far;
-                        if message.kind == "status" {
-                            idle |= message.content.text("execution_state").as_deref() == Some("idle");
-                            self.time(notebook, index, &format!("iopub.status.{}",
-                                message.content.text("execution_state").unwrap_or_default()), message.date);
-                            continue;
-                        }
-                        if message.kind == "execute_input" {
-                            self.time(notebook, index, "iopub.execute_input", message.date.clone());
-                        }
-                        match outputs.take(notebook, self.masker, &message.kind, &message.content) {
-                            Shown::Nothing => {}
-                            Shown::Stream { stderr, text } => {
-                                self.show_stream(&mut watched, index, stderr, &text);
-                                flush_at = if watched.holds() { soon(FLUSH) } else { far };
+                        alarms.nudge = None;
+                        match message.kind.as_str() {
+                            "status" => {
+                                let state = message.content.text("execution_state").unwrap_or_default();
+                                idle |= state == "idle";
+                                self.time(notebook, index, &format!("iopub.status.{state}"), message.date);
+                                continue;
                             }
+                            "stream" => {
+                                self.saver.message(&message, self.masker)?;
+                                let (name, text) = stream_parts(message.content);
+                                self.show_stream(&mut watched, index, name == "stderr", &text);
+                                outputs.take_stream(notebook, self.masker, &request, &name, text);
+                                alarms.flush = watched.holds().then(|| soon(FLUSH));
+                                continue;
+                            }
+                            "execute_input" => self.time(notebook, index, "iopub.execute_input", message.date.clone()),
+                            _ => {}
+                        }
+                        self.saver.message(&message, self.masker)?;
+                        match outputs.take(notebook, self.masker, &message) {
+                            Shown::Nothing => {}
                             Shown::Display(text) => self.show(index, Stream::Display, self.masker.mask(&text).into_owned()),
                             Shown::Error { name, value, traceback } => {
                                 self.show(index, Stream::Error, traceback.join("\n"));
@@ -301,39 +450,35 @@ impl Execution<'_> {
                     }
                     Incoming::Reply(message) if message.parent == request => {
                         self.time(notebook, index, "shell.execute_reply", message.date);
-                        nudge_at = far;
-                        give_up_at = soon(IDLE_GRACE);
+                        alarms.nudge = None;
+                        alarms.give_up = Some(soon(IDLE_GRACE));
                         reply = Some(message.content);
                     }
                     Incoming::Broadcast(_) | Incoming::Reply(_) => {}
                     Incoming::Died(status) => {
-                        died = Some(status);
+                        lost = Some(End::Died(status));
+                        break;
+                    }
+                    Incoming::Lost(why) => {
+                        lost = Some(End::Lost(why));
                         break;
                     }
                 },
-                () = sleep_until(nudge_at) => {
-                    nudge_at = soon(NUDGE * 4);
-                    kernel.nudge().await?;
-                }
-                () = sleep_until(flush_at) => {
-                    flush_at = far;
-                    self.flush(&mut watched, index);
-                }
-                () = sleep_until(autosave_at) => {
-                    outputs.write_streams(notebook);
-                    self.saver.save(notebook, self.masker)?;
-                    autosave_at = soon(self.autosave);
-                }
             }
         }
         self.flush(&mut watched, index);
         outputs.close_streams(notebook, self.masker);
+        if lost.is_none() {
+            for content in outputs.unsent() {
+                kernel.send("comm_msg", content).await?;
+            }
+        }
         Ok(if interrupted {
             End::Interrupted
         } else if timed_out {
             End::TimedOut
-        } else if let Some(status) = died {
-            End::Died(status)
+        } else if let Some(end) = lost {
+            end
         } else {
             self.reply(&reply.unwrap_or(Json::Null), error)
         })
@@ -385,9 +530,16 @@ impl Execution<'_> {
     }
 
     fn show_stream(&self, watched: &mut Watched, index: usize, stderr: bool, text: &str) {
+        /// Whoever watches gets large texts in pieces of this length.
+        const PIECE: usize = 64 * 1024;
         let (mask, stream) = watched.side(stderr);
-        let safe = mask.feed(self.masker, text);
-        self.show(index, stream, safe);
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE));
+            let safe = mask.feed(self.masker, piece);
+            self.show(index, stream, safe);
+            rest = more;
+        }
     }
 
     fn flush(&self, watched: &mut Watched, index: usize) {

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::json::{Json, Object};
+use crate::json::{self, Json, Object};
+use crate::kernel::Message;
 use crate::mask::{Masker, StreamMask};
-use crate::notebook::{Notebook, lines};
+use crate::notebook::{Notebook, into_lines, lines};
+
+use super::widgets::Widgets;
 
 /// Display data of this type is a result: a JSON object that later notebooks of a flow may take as parameters.
 pub const RESULT_TYPE: &str = "application/vnd.tmplrun.result+json";
@@ -18,6 +21,7 @@ pub(super) struct Outputs {
     streams: Vec<OpenStream>,
     /// Where each display id stands, in the whole notebook.
     displays: HashMap<String, Vec<(usize, usize)>>,
+    widgets: Widgets,
     /// What cells handed on.
     pub(super) results: Object,
 }
@@ -34,10 +38,6 @@ struct OpenStream {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shown {
     Nothing,
-    Stream {
-        stderr: bool,
-        text: String,
-    },
     Display(String),
     Error {
         name: String,
@@ -71,10 +71,18 @@ impl Outputs {
     }
 
     /// Takes one message of the running cell.
-    pub(super) fn take(&mut self, notebook: &mut Notebook, masker: &Masker, kind: &str, content: &Json) -> Shown {
+    pub(super) fn take(&mut self, notebook: &mut Notebook, masker: &Masker, message: &Message) -> Shown {
+        let (kind, content) = (message.kind.as_str(), &message.content);
         match kind {
+            "comm_open" | "comm_msg" => {
+                self.widgets.take(message);
+                return Shown::Nothing;
+            }
             "clear_output" => {
-                if matches!(content.get("wait"), Some(Json::Bool(true))) {
+                let wait = matches!(content.get("wait"), Some(Json::Bool(true)));
+                if self.widgets.captures(&message.parent) {
+                    self.widgets.clear(&message.parent, wait);
+                } else if wait {
                     self.clear_before_next = true;
                 } else {
                     self.clear(notebook);
@@ -92,20 +100,24 @@ impl Outputs {
                 }
                 return Shown::Nothing;
             }
-            "stream" | "display_data" | "execute_result" | "error" => {}
+            "display_data" | "execute_result" | "error" => {}
             _ => return Shown::Nothing,
+        }
+        if kind == "execute_result"
+            && let Some(count @ Json::Number(_)) = content.get("execution_count")
+            && let Some(cell) = notebook.cell_mut(self.cell)
+        {
+            cell.set("execution_count", count.clone());
+        }
+        // What stands under the same id elsewhere changes along with it.
+        if matches!(kind, "display_data" | "execute_result") {
+            self.update(notebook, masker, content);
+        }
+        if self.widgets.captures(&message.parent) {
+            return self.captured(message, masker);
         }
         if self.clear_before_next {
             self.clear(notebook);
-        }
-        if kind == "stream" {
-            let name = content.text("name").unwrap_or_default().into_owned();
-            let text = content.text("text").unwrap_or_default().into_owned();
-            self.stream(notebook, masker, &name, &text);
-            return Shown::Stream {
-                stderr: name == "stderr",
-                text,
-            };
         }
         self.close_streams(notebook, masker);
         let (mut output, shown) = if kind == "error" {
@@ -132,6 +144,65 @@ impl Outputs {
         shown
     }
 
+    /// Takes text of a stream that `request` put out.
+    pub(super) fn take_stream(
+        &mut self,
+        notebook: &mut Notebook,
+        masker: &Masker,
+        request: &str,
+        name: &str,
+        text: String,
+    ) {
+        if self.widgets.captures(request) {
+            let output = Object::new()
+                .with("name", name)
+                .with("output_type", "stream")
+                .with("text", text);
+            let mut output = Json::Object(output);
+            masker.mask_json(&mut output);
+            self.widgets.capture(request, output);
+            return;
+        }
+        if self.clear_before_next {
+            self.clear(notebook);
+        }
+        self.stream(notebook, masker, name, text);
+    }
+
+    /// Gives an output to the widget that captures. Such outputs are kept whole, not as lines.
+    fn captured(&mut self, message: &Message, masker: &Masker) -> Shown {
+        let (kind, content) = (message.kind.as_str(), &message.content);
+        let (mut output, shown) = if kind == "error" {
+            error(content, masker)
+        } else {
+            display(content, kind, masker)
+        };
+        masker.mask_json(&mut output);
+        let data = output
+            .as_object_mut()
+            .and_then(|output| output.get_mut("data"))
+            .and_then(Json::as_object_mut);
+        for (mime, value) in data.into_iter().flat_map(Object::values_mut) {
+            if is_lines(&mime)
+                && let Some(text) = value.joined().map(|text| text.into_owned())
+            {
+                *value = text.into();
+            }
+        }
+        self.widgets.capture(&message.parent, output);
+        shown
+    }
+
+    /// What the kernel has to be told about its widgets, after a cell.
+    pub(super) fn unsent(&mut self) -> Vec<Object> {
+        self.widgets.unsent()
+    }
+
+    /// Puts the widgets' states into the notebook's metadata, beside those that are there if the kernel `went_on`.
+    pub(super) fn store_widgets(&self, notebook: &mut Notebook, went_on: bool) {
+        self.widgets.store(notebook, went_on);
+    }
+
     /// Adds an output of our own.
     pub(super) fn add_error(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, value: &str) {
         self.close_streams(notebook, masker);
@@ -144,7 +215,7 @@ impl Outputs {
         push(notebook, self.cell, output);
     }
 
-    fn stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: &str) {
+    fn stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: String) {
         let known = self.streams.iter().position(|open| open.name == name);
         let at = known.unwrap_or_else(|| {
             let output = Object::new()
@@ -161,12 +232,21 @@ impl Outputs {
             self.streams.len() - 1
         });
         let open = &mut self.streams[at];
-        let safe = open.mask.feed(masker, text);
-        open.text.push_str(&safe);
+        if masker.is_empty() && open.text.is_empty() {
+            // The first is often the only one, and may be large.
+            open.text = text;
+        } else {
+            let safe = open.mask.feed(masker, &text);
+            open.text.push_str(&safe);
+        }
     }
 
     /// Writes the streams so far into the notebook. What could still become a secret stays out.
     pub(super) fn write_streams(&mut self, notebook: &mut Notebook) {
+        self.put_streams(notebook, |text| lines(text));
+    }
+
+    fn put_streams(&mut self, notebook: &mut Notebook, to_lines: impl Fn(&mut String) -> Json) {
         let Some(cell) = notebook.cell_mut(self.cell) else {
             return;
         };
@@ -174,9 +254,11 @@ impl Outputs {
             return;
         };
         for open in &mut self.streams {
-            open.text = overwritten(&open.text);
+            if open.text.contains('\r') {
+                open.text = overwritten(&open.text);
+            }
             if let Some(output) = outputs.get_mut(open.output).and_then(Json::as_object_mut) {
-                output.set("text", lines(&open.text));
+                output.set("text", to_lines(&mut open.text));
             }
         }
     }
@@ -187,7 +269,24 @@ impl Outputs {
             let rest = open.mask.flush(masker);
             open.text.push_str(&rest);
         }
-        self.write_streams(notebook);
+        self.put_streams(notebook, |text| into_lines(std::mem::take(text)));
+        // Which of the two came first is chance: they reach us by different ways. Standard output stands first, always.
+        let place = |name: &str| {
+            self.streams
+                .iter()
+                .find(|open| open.name == name)
+                .map(|open| open.output)
+        };
+        if let (Some(stderr), Some(stdout)) = (place("stderr"), place("stdout"))
+            && stdout == stderr + 1
+            && let Some(outputs) = notebook
+                .cell_mut(self.cell)
+                .and_then(|cell| cell.get_mut("outputs"))
+                .and_then(Json::as_array_mut)
+            && stdout < outputs.len()
+        {
+            outputs.swap(stderr, stdout);
+        }
         self.streams.clear();
     }
 
@@ -216,6 +315,34 @@ impl Outputs {
     }
 }
 
+/// What an output means as a result: its JSON data, or its text, whole or its last line, read as a JSON object. Kernels
+/// that show a string in quotes are understood too.
+pub(super) fn tagged_result(output: &Json) -> Option<Object> {
+    let data = output.get("data");
+    if let Some(Json::Object(object)) = data.and_then(|data| data.get("application/json")) {
+        return Some(object.clone());
+    }
+    let text = match output.get("text") {
+        Some(text) => text.joined(),
+        None => data.and_then(|data| data.get("text/plain")).and_then(Json::joined),
+    }?;
+    let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    [&*text, last].into_iter().find_map(as_object)
+}
+
+fn as_object(text: &str) -> Option<Object> {
+    let text = text.trim();
+    let unquoted = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\''));
+    match json::parse(unquoted.unwrap_or(text)).ok()?.restyled() {
+        Json::Object(object) => Some(object),
+        Json::String(inner) => match json::parse(inner.decode().trim()).ok()?.restyled() {
+            Json::Object(object) => Some(object),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn push(notebook: &mut Notebook, cell: usize, output: Json) -> usize {
     let outputs = notebook
         .cell_mut(cell)
@@ -227,6 +354,11 @@ fn push(notebook: &mut Notebook, cell: usize, output: Json) -> usize {
     })
 }
 
+/// Whether notebooks keep this type's text as a list of lines.
+fn is_lines(mime: &str) -> bool {
+    mime.starts_with("text/") || mime == "image/svg+xml" || mime == "application/javascript"
+}
+
 /// Key order and line lists are nbformat's, so that files differ only where outputs do.
 fn display(content: &Json, kind: &str, masker: &Masker) -> (Json, Shown) {
     let mut data = Object::new();
@@ -236,9 +368,8 @@ fn display(content: &Json, kind: &str, masker: &Masker) -> (Json, Shown) {
         .into_iter()
         .flat_map(Object::iter)
     {
-        let split = mime.starts_with("text/") || mime == "image/svg+xml" || mime == "application/javascript";
         let value = match value.as_str() {
-            Some(text) if split => lines(&masker.mask_coloured(&text)),
+            Some(text) if is_lines(&mime) => lines(&masker.mask_coloured(&text)),
             _ => value.clone(),
         };
         data.set(&mime, value);
@@ -303,9 +434,6 @@ fn error(content: &Json, masker: &Masker) -> (Json, Shown) {
 
 /// A progress bar writes one line again and again: only what a terminal would still show at the end of it is kept.
 fn overwritten(text: &str) -> String {
-    if !text.contains('\r') {
-        return text.to_owned();
-    }
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let (body, end) = match (line.strip_suffix("\r\n"), line.strip_suffix('\n')) {
@@ -327,7 +455,17 @@ fn overwritten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::overwritten;
+    use super::{as_object, overwritten};
+
+    #[test]
+    fn a_tagged_result_is_an_object_in_any_kernels_spelling() {
+        for text in ["{\"a\": 1}\n", "'{\"a\": 1}'", "\"{\\\"a\\\": 1}\""] {
+            assert_eq!(as_object(text).unwrap().get("a").unwrap().as_i64(), Some(1), "{text}");
+        }
+        for text in ["", "[1]", "5", "\"text\"", "a: 1"] {
+            assert_eq!(as_object(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn lines_written_over_keep_what_a_terminal_shows_last() {

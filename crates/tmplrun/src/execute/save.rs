@@ -1,12 +1,18 @@
 //! Writing the executed notebook so that a reader never sees half of it.
+//!
+//! What happens in between is in the journal, so that the notebook itself need not be written after every cell.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
+use super::journal::{self, Journal, Writer};
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::kernel::Message;
 use crate::mask::Masker;
 use crate::notebook::Notebook;
 
@@ -19,26 +25,86 @@ const SHORTEST: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Saver {
     path: Option<PathBuf>,
+    /// Saves only when it must.
+    reluctant: bool,
     last: Instant,
     cost: Duration,
+    journal: Option<Journal>,
+    recovered: bool,
 }
 
 impl Saver {
-    /// Proves that `path` can be written, before anything has run.
-    pub(crate) fn new(path: Option<&Path>) -> Result<Self> {
+    /// Locks `path` and proves that it can be written, before anything has run.
+    pub(crate) fn new(path: Option<&Path>, writer: &Writer) -> Result<Self> {
+        let (mut journal, mut recovered) = (None, false);
         if let Some(path) = path {
             prove_writable(path)?;
+            // What an earlier run had come to is not lost even if this one is refused after all.
+            recovered = journal::recover(path)?.is_some();
+            journal = Some(Journal::lock(path, writer)?);
         }
         Ok(Self {
             path: path.map(Path::to_path_buf),
+            reluctant: false,
             last: Instant::now(),
             cost: Duration::ZERO,
+            journal,
+            recovered,
         })
+    }
+
+    /// Whether an earlier run had not come to its end, and the notebook was put together from its journal.
+    pub(crate) fn recovered(&self) -> bool {
+        self.recovered
+    }
+
+    /// Where the notebook goes.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The first cell is about to run.
+    pub(crate) fn begin(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) => journal.begin(&masked(notebook, masker)),
+            None => Ok(()),
+        }
+    }
+
+    /// A cell begins, without outputs.
+    pub(crate) fn cell_started(&mut self, index: usize, start: Timestamp) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) => journal.cell_started(index, start),
+            None => Ok(()),
+        }
+    }
+
+    /// A message came for the running cell.
+    pub(crate) fn message(&mut self, message: &Message, masker: &Masker) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) => journal.message(message, masker),
+            None => Ok(()),
+        }
+    }
+
+    /// A cell ended.
+    pub(crate) fn cell_ended(&mut self, index: usize, notebook: &Notebook, masker: &Masker) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) => journal.cell_ended(index, notebook, masker),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves out the saves between cells.
+    #[must_use]
+    pub(crate) fn only_when_asked(mut self, reluctant: bool) -> Self {
+        self.reluctant = reluctant;
+        self
     }
 
     /// Saves if enough time has passed.
     pub(crate) fn save_now_and_then(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
-        if self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
+        if !self.reluctant && self.last.elapsed() >= SHORTEST.max(self.cost * SHARE) {
             self.save(notebook, masker)
         } else {
             Ok(())
@@ -49,9 +115,18 @@ impl Saver {
     pub(crate) fn save(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
         if let Some(path) = &self.path {
             let start = Instant::now();
-            write_atomically(path, masked(notebook, masker).write().as_bytes())?;
+            write_atomically_with(path, |file| masked(notebook, masker).write_to(file))?;
             self.last = Instant::now();
             self.cost = start.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Saves for the last time: the notebook is complete, and the journal is no longer needed.
+    pub(crate) fn finish(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
+        self.save(notebook, masker)?;
+        if let Some(journal) = &mut self.journal {
+            journal.complete();
         }
         Ok(())
     }
@@ -113,7 +188,7 @@ fn folder_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn unwritable(path: &Path, error: std::io::Error) -> Box<Error> {
+pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Box<Error> {
     Error::configuration("the output cannot be written")
         .at(path)
         .help("choose another output path, or make its folder writable")
@@ -136,11 +211,15 @@ fn prove_writable(path: &Path) -> Result<()> {
 
 /// Writes a file beside `path` and renames it over it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new()
             .prefix(".tmplrun-")
             .tempfile_in(folder_of(path))?;
-        file.write_all(bytes)?;
+        content(file.as_file_mut())?;
         // A file that was there keeps its mode; a new one gets what an ordinary file gets.
         let mode = fs_err::metadata(path).map_or(0o644, |old| old.permissions().mode());
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;

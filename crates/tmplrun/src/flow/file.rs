@@ -1,4 +1,7 @@
 //! Reading `flow.yaml`.
+//!
+//! A step that says what it `needs` waits for those steps alone; one that does not waits for every step before it, so a
+//! plain list runs in its order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -6,7 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::FlowStep;
+use super::select::find;
+use super::{FlowStep, graph};
 use crate::error::{Error, Result};
 use crate::json::{Json, Object};
 use crate::parameters::yaml_options;
@@ -145,17 +149,21 @@ impl FlowFile {
                     .line(line));
             }
             let mut seen = HashSet::new();
-            let mut steps = Vec::new();
+            let mut steps: Vec<FlowStep> = Vec::new();
+            let mut needs = Vec::new();
             for raw in flow.value.steps {
                 let line = raw.referenced.line() as usize;
-                let step = step(raw.value, folder).map_err(|error| error.at(path).line(line))?;
+                let (step, named) = step(raw.value, folder).map_err(|error| error.at(path).line(line))?;
                 if !seen.insert(step.name.clone()) {
                     return Err(Error::yours(format!("`{}` is in the flow `{name}` twice", step.name))
                         .at(path)
                         .line(line));
                 }
+                needs.push((line, named));
                 steps.push(step);
             }
+            resolve(&mut steps, needs, path)?;
+            graph(&steps).map_err(|error| error.at(path).line(line))?;
             flows.insert(
                 name,
                 Flow {
@@ -209,20 +217,55 @@ impl FlowFile {
     }
 }
 
+/// Turns the names of needed steps into places, which later steps have too.
+fn resolve(steps: &mut [FlowStep], needs: Vec<(usize, Option<Vec<String>>)>, path: &Path) -> Result<()> {
+    for (index, (line, named)) in needs.into_iter().enumerate() {
+        let Some(named) = named else {
+            steps[index].needs = (0..index).collect();
+            continue;
+        };
+        let mut found = Vec::new();
+        for name in named {
+            let need = find(&name, steps).map_err(|error| error.at(path).line(line))?;
+            if need > index && steps[need].always {
+                return Err(Error::yours(format!(
+                    "`{}` needs `{}`, which comes later and always runs",
+                    steps[index].name, steps[need].name
+                ))
+                .at(path)
+                .line(line)
+                .help(
+                    "a step that always runs cleans up after others: list it before the step, or take the need out",
+                ));
+            }
+            if found.contains(&need) {
+                return Err(
+                    Error::yours(format!("`{}` needs `{}` twice", steps[index].name, steps[need].name))
+                        .at(path)
+                        .line(line),
+                );
+            }
+            found.push(need);
+        }
+        steps[index].needs = found;
+    }
+    Ok(())
+}
+
 fn known(flows: &BTreeMap<String, Flow>) -> String {
     let names: Vec<&str> = flows.keys().map(String::as_str).collect();
     format!("the flows are: {}", names.join(", "))
 }
 
-/// A step is a file's name, or a mapping with it.
-fn step(raw: Json, folder: &Path) -> Result<FlowStep> {
-    let (name, parameters, always) = match &raw {
-        Json::String(name) => (name.decode().into_owned(), Object::new(), false),
+/// A step is a file's name, or a mapping with it. Gives the names of the steps that it says it needs, too.
+fn step(raw: Json, folder: &Path) -> Result<(FlowStep, Option<Vec<String>>)> {
+    let (name, parameters, always, needs) = match &raw {
+        Json::String(name) => (name.decode().into_owned(), Object::new(), false, None),
         Json::Object(object) => {
             for (key, _) in object.iter() {
-                if !matches!(&*key, "notebook" | "parameters" | "always") {
+                if !matches!(&*key, "notebook" | "parameters" | "needs" | "always") {
                     return Err(Error::yours(format!("a step has no key `{key}`"))
-                        .help("a step's keys are: notebook, parameters, always"));
+                        .help("a step's keys are: notebook, parameters, needs, always"));
                 }
             }
             let name = raw
@@ -239,7 +282,8 @@ fn step(raw: Json, folder: &Path) -> Result<FlowStep> {
                 Some(Json::Bool(always)) => *always,
                 Some(_) => return Err(Error::yours("`always` must be true or false")),
             };
-            (name, parameters, always)
+            let needs = object.get("needs").map(needed).transpose()?;
+            (name, parameters, always, needs)
         }
         _ => {
             return Err(Error::yours(
@@ -280,10 +324,24 @@ fn step(raw: Json, folder: &Path) -> Result<FlowStep> {
             )),
         );
     }
-    Ok(FlowStep {
+    let step = FlowStep {
         name,
         path,
         parameters,
+        needs: Vec::new(),
         always,
-    })
+    };
+    Ok((step, needs))
+}
+
+fn needed(value: &Json) -> Result<Vec<String>> {
+    let wrong = || {
+        Error::yours("`needs` must be a list of steps' names")
+            .help("name steps as in --from, a bare number in quotes (\"010\"); `needs: []` for a step that needs none")
+    };
+    let names = value.as_array().ok_or_else(wrong)?;
+    names
+        .iter()
+        .map(|name| name.as_str().map(|name| name.into_owned()).ok_or_else(wrong))
+        .collect()
 }

@@ -1,35 +1,45 @@
 //! Choosing steps of a flow.
 
-use super::FlowStep;
+use super::{FlowStep, graph};
 use crate::error::{Error, Result};
 
 /// Which steps to run; by default all.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// The first step to run.
+    /// The step to begin with, and all that need it.
     pub from: Option<String>,
-    /// The last step to run.
+    /// The step to end with, and all that it needs.
     pub until: Option<String>,
     /// The only steps to run.
     pub only: Vec<String>,
 }
 
 impl Selection {
-    /// For each step, whether it runs.
+    /// Whether nothing was chosen, so that every step runs.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.from.is_none() && self.until.is_none() && self.only.is_empty()
+    }
+
+    /// For each step, whether it runs: `from` means the step and all that need it, `until` the step and all that it needs,
+    /// both the steps that lie between.
     ///
     /// # Errors
-    /// When a name fits no step or several, or the first step comes after the last.
+    /// When a name fits no step or several, or the first step does not lead to the last.
     pub fn apply(&self, steps: &[FlowStep]) -> Result<Vec<bool>> {
-        let first = self.from.as_deref().map_or(Ok(0), |name| find(name, steps))?;
-        let last = self
-            .until
-            .as_deref()
-            .map_or(Ok(steps.len().saturating_sub(1)), |name| find(name, steps))?;
-        if first > last {
-            return Err(
-                Error::yours(format!("{} comes after {}", steps[first].name, steps[last].name))
-                    .help("give the earlier step to --from and the later one to --until"),
-            );
+        let graph = graph(steps)?;
+        let named = |name: &Option<String>| name.as_deref().map(|name| find(name, steps)).transpose();
+        let (first, last) = (named(&self.from)?, named(&self.until)?);
+        if let (Some(first), Some(last)) = (first, last) {
+            let (from, until) = (&steps[first].name, &steps[last].name);
+            if graph.comes_before(last, first) {
+                return Err(Error::yours(format!("{from} comes after {until}"))
+                    .help("give the earlier step to --from and the later one to --until"));
+            }
+            if first != last && !graph.comes_before(first, last) {
+                return Err(Error::yours(format!("{until} does not need {from}"))
+                    .help("name the steps to run with --only, which may be given several times"));
+            }
         }
         let only = self
             .only
@@ -37,13 +47,17 @@ impl Selection {
             .map(|name| find(name, steps))
             .collect::<Result<Vec<_>>>()?;
         Ok((0..steps.len())
-            .map(|index| (first..=last).contains(&index) && (only.is_empty() || only.contains(&index)))
+            .map(|step| {
+                first.is_none_or(|first| step == first || graph.comes_before(first, step))
+                    && last.is_none_or(|last| step == last || graph.comes_before(step, last))
+                    && (only.is_empty() || only.contains(&step))
+            })
             .collect())
     }
 }
 
 /// A step is named by its file, by its file without the ending, or by the number it starts with.
-fn find(name: &str, steps: &[FlowStep]) -> Result<usize> {
+pub(super) fn find(name: &str, steps: &[FlowStep]) -> Result<usize> {
     let exact = steps
         .iter()
         .position(|step| step.name == name || step.name.strip_suffix(".ipynb") == Some(name));

@@ -6,13 +6,17 @@
 //! somebody asks. The same lenient reader takes the messages that kernels send.
 
 mod bridge;
+mod large;
 mod parse;
 mod write;
 
 use std::borrow::Cow;
 
-pub use parse::{ParseError, parse};
+pub(crate) use large::parse_owned;
+pub use parse::{ParseError, Step, locate, parse};
 pub use write::Style;
+
+pub(crate) use write::python_float;
 
 /// One JSON value, in source form.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +79,10 @@ impl Text {
     pub(crate) fn literal(&self) -> &str {
         &self.literal
     }
+
+    pub(super) fn into_literal(self) -> String {
+        self.literal
+    }
 }
 
 impl Object {
@@ -130,6 +138,20 @@ impl Object {
             !hit
         });
         found
+    }
+
+    /// Gives `key` another name where it stands; a value that has the new name already goes. Says whether there was one.
+    pub fn rename(&mut self, key: &str, new: &str) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        if key != new {
+            self.remove(new);
+            for (name, _) in self.entries.iter_mut().filter(|(name, _)| name.decode() == key) {
+                *name = Text::new(new);
+            }
+        }
+        true
     }
 
     /// The object under `key`, made if it is missing or something else.
@@ -247,6 +269,17 @@ impl Json {
         }
     }
 
+    /// How many values stand inside one another here, this one included.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let below = match self {
+            Self::Array(array) => array.items.iter().map(Self::depth).max(),
+            Self::Object(object) => object.entries.iter().map(|(_, value)| value.depth()).max(),
+            _ => None,
+        };
+        1 + below.unwrap_or(0)
+    }
+
     /// Calls `change` on every string value below, keys apart; `Some` replaces the text.
     pub fn map_strings(&mut self, change: &mut dyn FnMut(&str) -> Option<String>) {
         match self {
@@ -300,7 +333,7 @@ impl From<&str> for Json {
 
 impl From<String> for Json {
     fn from(value: String) -> Self {
-        Self::String(Text::new(&value))
+        Self::String(Text::from_string(value))
     }
 }
 
@@ -324,7 +357,7 @@ impl From<i64> for Json {
 
 impl From<f64> for Json {
     fn from(value: f64) -> Self {
-        Self::Number(write::python_float(value))
+        Self::Number(python_float(value))
     }
 }
 

@@ -26,11 +26,26 @@ pub struct ParseError {
 /// # Errors
 /// When `text` is not JSON; Python's `NaN` and infinities are taken.
 pub fn parse(text: &str) -> Result<Json, ParseError> {
+    read(&mut Reader {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        cut: None,
+    })
+}
+
+/// Reads one JSON value, the first large string apart: a [`super::large::PLACE`] stands for it, and where it lies is told.
+pub(super) fn parse_but_one(text: &str) -> Result<(Json, Option<(usize, usize)>), ParseError> {
     let mut reader = Reader {
         text,
         bytes: text.as_bytes(),
         at: 0,
+        cut: Some(None),
     };
+    Ok((read(&mut reader)?, reader.cut.flatten()))
+}
+
+fn read(reader: &mut Reader<'_>) -> Result<Json, ParseError> {
     reader.space();
     let value = reader.value(0)?;
     reader.space();
@@ -40,10 +55,58 @@ pub fn parse(text: &str) -> Result<Json, ParseError> {
     Ok(value)
 }
 
+/// One step from a value to one inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The value of an object's key.
+    Key(String),
+    /// An element of an array, from 0.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// The line and column, from 1, at which the value stands that `path` leads to, or the last one on the way that is there.
+/// The text is read again for it: places are needed only when something is wrong.
+#[must_use]
+pub fn locate(text: &str, path: &[Step]) -> (usize, usize) {
+    let mut reader = Reader {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        cut: None,
+    };
+    reader.space();
+    for step in path {
+        let here = reader.at;
+        match reader.inside(step) {
+            Some(at) => reader.at = at,
+            None => {
+                reader.at = here;
+                break;
+            }
+        }
+    }
+    let fault = reader.fault("");
+    (fault.line, fault.column)
+}
+
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// Whether a large string is to be left out, and the one that was.
+    cut: Option<Option<(usize, usize)>>,
 }
 
 impl Reader<'_> {
@@ -78,6 +141,40 @@ impl Reader<'_> {
             column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
             truncated,
         }
+    }
+
+    /// Where the value stands that `step` leads to from the value here.
+    fn inside(&mut self, step: &Step) -> Option<usize> {
+        let opening = self.peek()?;
+        let mut found = None;
+        let mut index = 0;
+        self.at += 1;
+        self.space();
+        while !matches!(self.peek()?, b']' | b'}') {
+            let hit = match (step, opening) {
+                (Step::Key(key), b'{') => {
+                    let name = self.string().ok()?;
+                    self.space();
+                    self.at += 1;
+                    self.space();
+                    name.decode() == key.as_str()
+                }
+                (Step::Index(wanted), b'[') => *wanted == index,
+                _ => return None,
+            };
+            // Of a key that is there twice, the last one counts.
+            if hit {
+                found = Some(self.at);
+            }
+            self.value(0).ok()?;
+            index += 1;
+            self.space();
+            if self.peek() == Some(b',') {
+                self.at += 1;
+                self.space();
+            }
+        }
+        found
     }
 
     fn value(&mut self, depth: usize) -> Result<Json, ParseError> {
@@ -180,6 +277,11 @@ impl Reader<'_> {
         loop {
             match self.peek() {
                 Some(b'"') => {
+                    if self.cut == Some(None) && self.at - start >= super::large::LARGE {
+                        self.cut = Some(Some((start, self.at)));
+                        self.at += 1;
+                        return Ok(Text::from_literal(super::large::PLACE.to_owned()));
+                    }
                     let literal = self.text[start..self.at].to_owned();
                     self.at += 1;
                     return Ok(Text::from_literal(literal));

@@ -1,6 +1,7 @@
 //! Writing JSON in the style in which it was read.
 
 use std::fmt::Write as _;
+use std::io;
 
 use super::{Array, Json, Object};
 
@@ -73,23 +74,44 @@ impl Style {
     /// The text of `value`.
     #[must_use]
     pub fn write(&self, value: &Json) -> String {
-        let mut out = String::new();
+        let mut out = Out::default();
+        self.document(&mut out, value);
+        out.text
+    }
+
+    /// Writes the text of an object to `to`, without having all of it in memory.
+    ///
+    /// # Errors
+    /// When `to` takes no more.
+    pub(crate) fn write_to(&self, value: &Object, to: &mut dyn io::Write) -> io::Result<()> {
+        let mut out = Out {
+            to: Some(to),
+            ..Out::default()
+        };
         if self.mark {
             out.push('\u{feff}');
         }
-        self.value(&mut out, value, 0, self.indent.is_none());
+        self.object(&mut out, value, 0, self.indent.is_none());
         out.push_str(&self.trailing);
-        out
+        out.finish()
     }
 
-    fn line(&self, out: &mut String, depth: usize) {
+    fn document(&self, out: &mut Out<'_>, value: &Json) {
+        if self.mark {
+            out.push('\u{feff}');
+        }
+        self.value(out, value, 0, self.indent.is_none());
+        out.push_str(&self.trailing);
+    }
+
+    fn line(&self, out: &mut Out<'_>, depth: usize) {
         out.push_str(self.newline);
         for _ in 0..depth {
             out.push_str(self.indent.as_deref().unwrap_or(""));
         }
     }
 
-    fn value(&self, out: &mut String, value: &Json, depth: usize, inline: bool) {
+    fn value(&self, out: &mut Out<'_>, value: &Json, depth: usize, inline: bool) {
         match value {
             Json::Null => out.push_str("null"),
             Json::Bool(true) => out.push_str("true"),
@@ -108,24 +130,26 @@ impl Style {
                 }
                 out.push(']');
             }
-            Json::Object(Object { entries, inline: own }) => {
-                let inline = inline || *own;
-                out.push('{');
-                for (index, (key, item)) in entries.iter().enumerate() {
-                    self.between(out, index, depth, inline);
-                    quoted(out, key.literal());
-                    out.push_str(self.key_separator);
-                    self.value(out, item, depth + 1, inline);
-                }
-                if !inline && !entries.is_empty() {
-                    self.line(out, depth);
-                }
-                out.push('}');
-            }
+            Json::Object(object) => self.object(out, object, depth, inline),
         }
     }
 
-    fn between(&self, out: &mut String, index: usize, depth: usize, inline: bool) {
+    fn object(&self, out: &mut Out<'_>, Object { entries, inline: own }: &Object, depth: usize, inline: bool) {
+        let inline = inline || *own;
+        out.push('{');
+        for (index, (key, item)) in entries.iter().enumerate() {
+            self.between(out, index, depth, inline);
+            quoted(out, key.literal());
+            out.push_str(self.key_separator);
+            self.value(out, item, depth + 1, inline);
+        }
+        if !inline && !entries.is_empty() {
+            self.line(out, depth);
+        }
+        out.push('}');
+    }
+
+    fn between(&self, out: &mut Out<'_>, index: usize, depth: usize, inline: bool) {
         if index > 0 {
             out.push_str(if inline { self.item_separator } else { "," });
         }
@@ -135,10 +159,59 @@ impl Style {
     }
 }
 
-fn quoted(out: &mut String, literal: &str) {
+/// Text on its way: kept, or passed on in pieces.
+#[derive(Default)]
+struct Out<'a> {
+    text: String,
+    to: Option<&'a mut dyn io::Write>,
+    failed: Option<io::Error>,
+}
+
+impl Out<'_> {
+    /// So much is gathered before it is passed on.
+    const PIECE: usize = 64 * 1024;
+
+    fn push(&mut self, c: char) {
+        self.text.push(c);
+    }
+
+    fn push_str(&mut self, text: &str) {
+        if self.text.len() + text.len() > Self::PIECE && self.to.is_some() {
+            self.pass_on(text);
+        } else {
+            self.text.push_str(text);
+        }
+    }
+
+    fn pass_on(&mut self, more: &str) {
+        if let (Some(to), None) = (&mut self.to, &self.failed) {
+            self.failed = to
+                .write_all(self.text.as_bytes())
+                .and_then(|()| to.write_all(more.as_bytes()))
+                .err();
+        }
+        self.text.clear();
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.pass_on("");
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+fn quoted(out: &mut Out<'_>, literal: &str) {
     out.push('"');
     out.push_str(literal);
     out.push('"');
+}
+
+/// How many bytes [`escape`] makes of one.
+pub(super) fn escaped_length(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x8 | 0xc => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
 }
 
 pub(super) fn escape(value: &str) -> String {

@@ -7,19 +7,33 @@ use std::mem::MaybeUninit;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 
+use super::guard::Guard;
+use super::kept::LOG;
 use super::process::{MARKER, Process};
+use super::zmtp::{Role, Socket};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::json::{Json, Object, Style};
-use crate::kernelspec::KernelSpec;
+use crate::kernelspec::{KernelSpec, RUST_PROGRAM};
+
+/// What starts kernels in their own interpreter.
+const START: &str = include_str!("start.py");
+
+/// The variable by which a kernel knows whose end to notice.
+const PARENT: &str = "JPY_PARENT_PID";
 
 /// Longest Unix socket path that the system takes.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// The keys of the ports in a connection file, in the order of the channels.
+const PORTS: [&str; 5] = ["shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"];
 
 /// How the kernel's sockets are reached.
 #[derive(Debug, Clone)]
@@ -39,13 +53,13 @@ pub(super) enum Channel {
 }
 
 impl Endpoints {
-    /// Unix sockets for kernels built on ipykernel, if the folder's path is short enough.
+    /// Unix sockets for our own kernel and those built on ipykernel, if the folder's path is short enough.
     pub(super) fn choose(spec: &KernelSpec, folder: &Path) -> std::io::Result<Self> {
         let prefix = folder.join("k");
         let known = spec
             .argv
             .iter()
-            .any(|word| word.contains("ipykernel") || word.contains("bash_kernel"));
+            .any(|word| word.contains("ipykernel") || word.contains("bash_kernel") || word.ends_with(RUST_PROGRAM));
         if known && prefix.as_os_str().len() + 2 <= LONGEST_SOCKET_PATH {
             return Ok(Self::Ipc { prefix });
         }
@@ -60,11 +74,21 @@ impl Endpoints {
         Ok(Self::Tcp { ports })
     }
 
-    pub(super) fn address(&self, channel: Channel) -> String {
-        match self {
-            Self::Ipc { prefix } => format!("ipc://{}-{}", prefix.display(), channel as usize + 1),
-            Self::Tcp { ports } => format!("tcp://127.0.0.1:{}", ports[channel as usize]),
+    /// What a connection file says, and its key.
+    pub(super) fn read_file(path: &Path) -> std::io::Result<(Self, String)> {
+        let odd = || std::io::Error::other("this is not a connection file of ours");
+        let content = crate::json::parse(&fs_err::read_to_string(path)?).map_err(|_| odd())?;
+        let key = content.text("key").ok_or_else(odd)?.into_owned();
+        let ip = content.text("ip").ok_or_else(odd)?.into_owned();
+        if content.text("transport").as_deref() == Some("ipc") {
+            return Ok((Self::Ipc { prefix: ip.into() }, key));
         }
+        let mut ports = [0; 5];
+        for (port, name) in ports.iter_mut().zip(PORTS) {
+            let number = content.get(name).and_then(Json::as_i64).ok_or_else(odd)?;
+            *port = u16::try_from(number).map_err(|_| odd())?;
+        }
+        Ok((Self::Tcp { ports }, key))
     }
 
     /// Writes the connection file, for its owner only.
@@ -74,10 +98,7 @@ impl Endpoints {
             Self::Tcp { ports } => ("tcp", "127.0.0.1".to_owned(), *ports),
         };
         let mut content = Object::new().with("transport", transport).with("ip", ip);
-        for (name, port) in ["shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"]
-            .iter()
-            .zip(ports)
-        {
+        for (name, port) in PORTS.iter().zip(ports) {
             content.set(name, i64::from(port));
         }
         content.set("key", key);
@@ -91,33 +112,58 @@ impl Endpoints {
         std::io::Write::write_all(&mut file, Style::notebook().write(&Json::from(content)).as_bytes())
     }
 
-    /// Resolves when every channel that we use accepts connections.
-    pub(super) async fn ready(&self, folder: &Path) -> std::io::Result<()> {
-        match self {
-            Self::Ipc { prefix } => {
-                let watch = Watch::new(folder)?;
-                for channel in [Channel::Shell, Channel::Iopub, Channel::Control] {
-                    let path = PathBuf::from(format!("{}-{}", prefix.display(), channel as usize + 1));
-                    while !path.exists() {
-                        watch.changed().await?;
-                    }
-                    // Between its binding and its listening lie microseconds.
-                    while tokio::net::UnixStream::connect(&path).await.is_err() {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+    /// Connects to every channel that we use as soon as it accepts connections.
+    pub(super) async fn connect(&self, folder: &Path) -> std::io::Result<Channels> {
+        let watch = match self {
+            Self::Ipc { .. } => Some(Watch::new(folder)?),
+            Self::Tcp { .. } => None,
+        };
+        // In the order in which ipykernel opens them.
+        let shell = self.reach(Channel::Shell, watch.as_ref()).await?;
+        let control = self.reach(Channel::Control, watch.as_ref()).await?;
+        let iopub = self.reach(Channel::Iopub, watch.as_ref()).await?;
+        Ok(Channels { shell, iopub, control })
+    }
+
+    async fn reach(&self, channel: Channel, watch: Option<&Watch>) -> std::io::Result<Socket> {
+        let role = match channel {
+            Channel::Iopub => Role::Subscriber,
+            Channel::Shell | Channel::Control => Role::Dealer,
+        };
+        match (self, watch) {
+            (Self::Ipc { prefix }, Some(watch)) => {
+                let path = PathBuf::from(format!("{}-{}", prefix.display(), channel as usize + 1));
+                while !path.exists() {
+                    watch.changed().await?;
+                }
+                loop {
+                    match Socket::unix(&path, role).await {
+                        // Between its binding and its listening lie microseconds.
+                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                        }
+                        reached => return reached,
                     }
                 }
             }
-            Self::Tcp { ports } => {
-                for channel in [Channel::Shell, Channel::Iopub, Channel::Control] {
-                    let port = ports[channel as usize];
-                    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            (Self::Tcp { ports }, _) => loop {
+                match Socket::tcp(ports[channel as usize], role).await {
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
+                    reached => return reached,
                 }
-            }
+            },
+            (Self::Ipc { .. }, None) => Err(std::io::ErrorKind::InvalidInput.into()),
         }
-        Ok(())
     }
+}
+
+/// Our ends of a kernel's channels.
+pub(super) struct Channels {
+    pub(super) shell: Socket,
+    pub(super) iopub: Socket,
+    pub(super) control: Socket,
 }
 
 /// Tells when something appears in a folder.
@@ -144,35 +190,116 @@ impl Watch {
     }
 }
 
+/// How a kernel is started when its command is the plain one of ipykernel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Plain {
+    interpreter: String,
+    flags: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Plain {
+    /// `python [-Xfrozen_modules=off] -m ipykernel_launcher -f {connection_file}`, and nothing else: any other word may
+    /// mean that the kernel is to be different.
+    pub(super) fn of(spec: &KernelSpec, environment: &Environment) -> Option<Self> {
+        let (program, words) = spec.argv.split_first()?;
+        let flags = words.strip_suffix(&["-m", "ipykernel_launcher", "-f", "{connection_file}"].map(str::to_owned))?;
+        let known = |flag: &String| flag == "-Xfrozen_modules=off";
+        let name = Path::new(program).file_name()?.to_str()?;
+        if !name.starts_with("python") || !flags.iter().all(known) {
+            return None;
+        }
+        Some(Self {
+            interpreter: interpreter(program, spec, environment),
+            flags: flags.to_vec(),
+            env: spec.env.clone(),
+        })
+    }
+
+    /// The command that runs our program in the interpreter.
+    fn command(&self, mode: &str, debugger: bool) -> Command {
+        let mut command = Command::new(&self.interpreter);
+        let debug = if debugger { "debug-" } else { "" };
+        command
+            .args(&self.flags)
+            .args(["-c", START])
+            .arg(format!("{debug}{mode}"));
+        command
+    }
+}
+
+fn interpreter(program: &str, spec: &KernelSpec, environment: &Environment) -> String {
+    match program {
+        "python" | "python3" => own_python(spec, environment).unwrap_or_else(|| program.to_owned()),
+        _ => program.to_owned(),
+    }
+}
+
+/// The arguments after the launcher's name.
+pub(super) fn arguments(connection_file: &Path) -> Vec<String> {
+    vec!["-f".to_owned(), connection_file.display().to_string()]
+}
+
+/// The variables that one kernel has and others do not.
+pub(super) fn own_variables(options: &super::StartOptions) -> impl Iterator<Item = (&str, &str)> {
+    options
+        .variables
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .chain([(MARKER, options.run.as_str())])
+}
+
+fn common_variables(command: &mut Command, spec_env: &[(String, String)], environment: &Environment) {
+    command.env_clear();
+    command.envs(environment.variables.iter().map(|(key, value)| (key, value)));
+    for (key, value) in spec_env {
+        command.env(key, expand(value, environment));
+    }
+    // Lets a kernel notice our end where the parent-death signal does not reach (a kernel started through a wrapper).
+    command.env(PARENT, std::process::id().to_string());
+    // The debugger warns about frozen modules on standard error of every kernel otherwise.
+    command.env("PYDEVD_DISABLE_FILE_VALIDATION", "1");
+}
+
 /// Starts the process that `spec` describes.
 pub(super) fn start(
     spec: &KernelSpec,
     connection_file: &Path,
     options: &super::StartOptions,
     environment: &Environment,
+    guard: &Arc<Guard>,
 ) -> Result<Process> {
-    let mut words = spec.argv.iter().map(|word| {
-        word.replace("{connection_file}", &connection_file.display().to_string())
-            .replace("{resource_dir}", &spec.folder.display().to_string())
-    });
-    let program = words.next().unwrap_or_default();
-    let program = match program.as_str() {
-        "python" | "python3" => own_python(spec, environment).unwrap_or(program),
-        _ => program,
+    let mut command = match Plain::of(spec, environment) {
+        Some(plain) => {
+            let mut command = plain.command("one", options.debugger);
+            command.args(arguments(connection_file));
+            command
+        }
+        None => {
+            let mut words = spec.argv.iter().map(|word| {
+                word.replace("{connection_file}", &connection_file.display().to_string())
+                    .replace("{resource_dir}", &spec.folder.display().to_string())
+            });
+            let program = words.next().unwrap_or_default();
+            let mut command = Command::new(interpreter(&program, spec, environment));
+            command.args(words);
+            command
+        }
     };
-    let mut command = Command::new(&program);
-    command.args(words).current_dir(&options.folder).env_clear();
-    command.envs(environment.variables.iter().map(|(key, value)| (key, value)));
-    for (key, value) in &spec.env {
-        command.env(key, expand(value, environment));
-    }
-    command.envs(options.variables.iter().map(|(key, value)| (key, value)));
-    command.env(MARKER, &options.run);
-    // Lets a kernel notice our end where the parent-death signal does not reach (a kernel started through a wrapper).
-    command.env("JPY_PARENT_PID", std::process::id().to_string());
-    // The debugger warns about frozen modules on standard error of every kernel otherwise.
-    command.env("PYDEVD_DISABLE_FILE_VALIDATION", "1");
-    Process::start(command).map_err(|error| {
+    command.current_dir(&options.folder);
+    common_variables(&mut command, &spec.env, environment);
+    command.envs(own_variables(options));
+    let program = command.get_program().to_string_lossy().into_owned();
+    let log = options.keep.as_ref().and(connection_file.parent());
+    let started = match log.map(|folder| folder.join(LOG)) {
+        Some(log) => {
+            // It must not notice our end.
+            command.env_remove(PARENT);
+            Process::start_to_be_kept(command, &log)
+        }
+        None => Process::start(command, guard, None),
+    };
+    started.map_err(|error| {
         Error::configuration(format!(
             "the kernel `{}` cannot be started: `{program}` does not run",
             spec.name
@@ -183,6 +310,21 @@ pub(super) fn start(
         ))
         .because(error)
     })
+}
+
+/// Starts the interpreter that forks kernels; `channel` is its end of the conversation.
+pub(super) fn start_server(
+    plain: &Plain,
+    debugger: bool,
+    channel: OwnedFd,
+    environment: &Environment,
+    guard: &Arc<Guard>,
+) -> std::io::Result<Process> {
+    use std::os::fd::AsRawFd as _;
+    let mut command = plain.command("many", debugger);
+    command.arg(channel.as_raw_fd().to_string()).current_dir("/");
+    common_variables(&mut command, &plain.env, environment);
+    Process::start(command, guard, Some(channel))
 }
 
 /// A bare `python` in a kernel's command means the interpreter that the kernel was installed with.

@@ -1,51 +1,68 @@
-//! A kernel: started, talked to, ended.
+//! Kernels: started, talked to, ended.
 //!
-//! Whoever drives it waits on `Kernel::next`, which brings the next message or the kernel's death, whichever comes
-//! first; nothing here asks again and again. Standard input is never offered to a kernel (`allow_stdin` is false), so
-//! there is no such channel.
+//! [`Kernels`] starts them, each as quickly as it safely can be. Whoever drives a [`Kernel`] waits on `Kernel::next`, which
+//! brings the next message or the kernel's death, whichever comes first; nothing here asks again and again. Standard input
+//! is never offered to a kernel (`allow_stdin` is false), so there is no such channel.
 
+mod guard;
+mod kept;
 mod launch;
+mod pool;
 mod process;
 mod readiness;
+mod server;
+mod table;
 mod wire;
+mod zmtp;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use zeromq::{DealerSocket, Socket as _, SocketSend as _, SubSocket, ZmqError};
 
+pub use kept::{Kept, end as end_kept, list as list_kept};
+pub use pool::{Kernels, Warmth};
 pub use process::{LeftProcess, MARKER};
+pub use table::Usage;
 pub(crate) use wire::Message;
+#[doc(hidden)]
+pub use wire::read_frames;
 
-use launch::{Channel, Endpoints};
+use kept::Home;
+use launch::{Channels, Endpoints};
 use process::Process;
-use wire::Session;
+use wire::{Read, Session};
+use zmtp::Socket;
 
-use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{Json, Object};
-use crate::kernelspec::KernelSpec;
 
 /// After this, a request that shows no sign of life is followed by a small one: some kernels miss a wake-up.
 const NUDGE: Duration = Duration::from_millis(200);
 /// How long messages that a dead kernel sent before its death may take to arrive.
 const DRAIN: Duration = Duration::from_millis(100);
+/// A kernel that dies closes its channels a moment before its end is known; one that only closes a channel goes on.
+const CLOSED_GRACE: Duration = Duration::from_secs(1);
 /// How long a kernel may take over its own shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// How a kernel is to be started.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartOptions {
     /// The kernel's working folder.
     pub folder: PathBuf,
-    /// More variables for the kernel.
+    /// More variables for the kernel; `{kernel_folder}` stands for its private folder.
     pub variables: Vec<(String, String)>,
     /// The run's id, put into the environment as [`MARKER`].
     pub run: String,
     /// How long the kernel may take to answer for the first time.
     pub patience: Duration,
+    /// The kernel may be kept when the program ends: its private folder is made in this one, which is the user's alone.
+    pub keep: Option<PathBuf>,
+    /// The debugger is to be at hand, which makes an IPython kernel's start longer by a quarter.
+    pub debugger: bool,
 }
 
 /// What arrives from a kernel.
@@ -57,21 +74,26 @@ pub(crate) enum Incoming {
     Broadcast(Message),
     /// The process ended; nothing more will come.
     Died(ExitStatus),
+    /// The process lives and cannot be talked with any more; why, in one clause.
+    Lost(String),
 }
 
 /// A running kernel.
 pub struct Kernel {
     process: Process,
     session: Session,
-    shell: DealerSocket,
-    iopub: SubSocket,
-    control: DealerSocket,
+    shell: Socket,
+    iopub: Socket,
+    control: Socket,
     interrupt_by_message: bool,
     language_info: Json,
     died: Option<ExitStatus>,
-    run: String,
+    /// What its processes carry in their environment as [`process::KERNEL_MARKER`].
+    marker: String,
+    /// A channel that the kernel closed, and until when its death may explain that.
+    closed: Option<(&'static str, Instant)>,
     /// Holds the connection file and the sockets; removed with the kernel.
-    _folder: tempfile::TempDir,
+    home: Home,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -84,101 +106,6 @@ impl std::fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// Starts a kernel and waits until it answers.
-    ///
-    /// # Errors
-    /// When it cannot be started, ends, does not answer in time, or the caller cancels.
-    pub async fn start(
-        spec: &KernelSpec,
-        options: &StartOptions,
-        environment: &Environment,
-        cancel: &CancellationToken,
-    ) -> Result<Self> {
-        let folder = private_folder(&environment.temporary)?;
-        let session = Session::new();
-        let connection_file = folder.path().join("connection.json");
-        let endpoints = Endpoints::choose(spec, folder.path())
-            .and_then(|endpoints| {
-                endpoints.write_file(&connection_file, session.key(), &spec.name)?;
-                Ok(endpoints)
-            })
-            .map_err(|error| {
-                Error::configuration("the kernel's connection file cannot be written")
-                    .at(&connection_file)
-                    .because(error)
-            })?;
-        let process = launch::start(spec, &connection_file, options, environment)?;
-        let reached = async {
-            endpoints
-                .ready(folder.path())
-                .await
-                .map_err(|error| unreachable_kernel(&error))?;
-            connect(&endpoints).await.map_err(|error| unreachable_kernel(&error))
-        };
-        let start_failed = |what: String| {
-            let mut message = format!("the kernel `{}` {what}", spec.name);
-            let lines = process.last_lines();
-            if !lines.is_empty() {
-                message = format!("{message}; it wrote:\n    {}", lines.join("\n    "));
-            }
-            Error::kernel(message)
-        };
-        let deadline = tokio::time::Instant::now() + options.patience;
-        let too_late = || {
-            start_failed(format!("did not answer within {} s", options.patience.as_secs()))
-                .help("give it longer with --start-timeout")
-        };
-        let (shell, iopub, control) = tokio::select! {
-            reached = tokio::time::timeout_at(deadline, reached) => match reached {
-                Ok(sockets) => sockets?,
-                Err(_) => return Err(end_after(&process, too_late()).await),
-            },
-            status = process.exited() => {
-                return Err(end_after(&process, start_failed(format!("ended while it started ({status})"))
-                    .help(format!("run `{}` by hand to see what it needs", spec.argv.join(" ")))).await);
-            }
-            () = cancel.cancelled() => return Err(end_after(&process, interrupted()).await),
-        };
-        let mut kernel = Self {
-            process,
-            session,
-            shell,
-            iopub,
-            control,
-            interrupt_by_message: spec.interrupt_by_message,
-            language_info: Json::Null,
-            died: None,
-            run: options.run.clone(),
-            _folder: folder,
-        };
-        let answered = tokio::select! {
-            answered = tokio::time::timeout_at(deadline, kernel.handshake()) => answered,
-            () = cancel.cancelled() => {
-                kernel.process.end_session().await;
-                return Err(interrupted());
-            }
-        };
-        match answered {
-            Ok(Ok(())) => {
-                kernel.keep_every_output().await?;
-                Ok(kernel)
-            }
-            outcome => {
-                let lines = kernel.process.last_lines().join("\n    ");
-                kernel.process.end_session().await;
-                Err(match outcome {
-                    Ok(Err(error)) => error,
-                    _ => Error::kernel(format!(
-                        "the kernel `{}` did not answer within {} s\n    {lines}",
-                        spec.name,
-                        options.patience.as_secs()
-                    ))
-                    .help("give it longer with --start-timeout"),
-                })
-            }
-        }
-    }
-
     /// Asks for the kernel's description until both the answer and a broadcast about it have come: only then is it
     /// certain that no output of the first cell is missed.
     async fn handshake(&mut self) -> Result<()> {
@@ -203,6 +130,9 @@ impl Kernel {
                             "the kernel ended while it started ({status})\n    {lines}"
                         )));
                     }
+                    Ok(Incoming::Lost(why)) => {
+                        return Err(Error::kernel(format!("the kernel cannot be talked with: {why}")));
+                    }
                     Ok(Incoming::Reply(_)) => {}
                 }
             }
@@ -210,19 +140,122 @@ impl Kernel {
         Ok(())
     }
 
-    /// ipykernel drops outputs once a thousand wait to be sent, which happens on a busy machine. Its queue is made
-    /// unlimited, on the thread that owns it. Where that does not work, the kernel stays as it was; nobody waits for the
-    /// answer.
-    async fn keep_every_output(&mut self) -> Result<()> {
-        const SEND_HIGH_WATER_MARK: u8 = 23;
+    /// Two faults of ipykernel are kept away from: it drops outputs once a thousand wait to be sent, which happens on a
+    /// busy machine, so its queue is made unlimited, on the thread that owns it; and at its end it may wait ten seconds
+    /// for streams that nobody reads any more, so at its end it waits less. Where that does not work, the kernel stays as
+    /// it was; nobody waits for the answer.
+    async fn avoid_faults(&mut self) -> Result<()> {
+        const CODE: &str = "(lambda t, o, a: (t and t.schedule(lambda: t.socket.setsockopt(23, 0)), \
+                            hasattr(o, 'flush_timeout') and a.register(setattr, type(o), 'flush_timeout', 0.02)))\
+                            (getattr(getattr(get_ipython(), 'kernel', None), 'iopub_thread', None), \
+                            __import__('sys').stdout, __import__('atexit'))";
         if self.language_info.text("name").as_deref() != Some("python") {
             return Ok(());
         }
-        let code = format!(
-            "(lambda t: t and t.schedule(lambda: t.socket.setsockopt({SEND_HIGH_WATER_MARK}, 0)))\
-             (getattr(getattr(get_ipython(), 'kernel', None), 'iopub_thread', None))"
-        );
-        self.execute(&code, true).await.map(drop)
+        self.execute(CODE, true).await.map(drop)
+    }
+
+    /// The folder that holds the connection file.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The file that tells other clients how to reach the kernel.
+    #[must_use]
+    pub fn connection_file(&self) -> PathBuf {
+        self.home.path().join(kept::CONNECTION)
+    }
+
+    /// Writes beside the connection file whose kernel this is, so that it is found should nobody be left to end it.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn announce(&self, mut kept: Kept) -> Result<Kept> {
+        kept.pid = self.process.pid();
+        kept.started = table::started_at(kept.pid).unwrap_or_default();
+        kept.connection_file = self.connection_file();
+        kept.interrupt_by_message = self.interrupt_by_message;
+        kept.marker.clone_from(&self.marker);
+        kept.write(self.home.path())?;
+        Ok(kept)
+    }
+
+    /// Lets the kernel go on without us; it must have been started to be kept. `kept` is written beside its connection
+    /// file, with its process.
+    ///
+    /// # Errors
+    /// When that cannot be written; the kernel does not go on then.
+    pub fn keep(&mut self, kept: Kept) -> Result<Kept> {
+        let kept = self.announce(kept)?;
+        self.process.detach();
+        self.home.keep();
+        Ok(kept)
+    }
+
+    /// Goes on with a kept kernel. `None` if it does not live any more, or does not answer in time.
+    ///
+    /// # Errors
+    /// When the caller cancels.
+    pub async fn attach(kept: &Kept, patience: Duration, cancel: &CancellationToken) -> Result<Option<Self>> {
+        let Some(folder) = kept.connection_file.parent() else {
+            return Ok(None);
+        };
+        let Ok((endpoints, key)) = Endpoints::read_file(&kept.connection_file) else {
+            return Ok(None);
+        };
+        let Some(mut process) = Process::attach(kept.pid, kept.started, &folder.join(kept::LOG)) else {
+            return Ok(None);
+        };
+        let connected = tokio::select! {
+            connected = tokio::time::timeout(patience, endpoints.connect(folder)) => connected.ok().and_then(Result::ok),
+            _ = process.exited() => None,
+            () = cancel.cancelled() => None,
+        };
+        let Some(Channels { shell, iopub, control }) = connected else {
+            // Whoever asked decides what becomes of it.
+            process.detach();
+            return if cancel.is_cancelled() {
+                Err(interrupted())
+            } else {
+                Ok(None)
+            };
+        };
+        let mut kernel = Self {
+            process,
+            session: Session::with_key(key),
+            shell,
+            iopub,
+            control,
+            interrupt_by_message: kept.interrupt_by_message,
+            language_info: Json::Null,
+            died: None,
+            marker: kept.marker.clone(),
+            closed: None,
+            home: Home::taken_over(folder),
+        };
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(patience, kernel.handshake()) => answered,
+            () = cancel.cancelled() => {
+                kernel.process.detach();
+                kernel.home.keep();
+                return Err(interrupted());
+            }
+        };
+        match answered {
+            Ok(Ok(())) => Ok(Some(kernel)),
+            _ => {
+                kernel.process.detach();
+                kernel.home.keep();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether its process has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.process.has_exited()
     }
 
     /// What the kernel says about its language.
@@ -237,12 +270,18 @@ impl Kernel {
         self.process.last_lines()
     }
 
+    /// What the kernel and everything in its session use now.
+    pub(crate) fn usage(&self) -> Usage {
+        self.process.usage()
+    }
+
     /// Sends a request on the shell channel and gives its id.
     pub(crate) async fn send(&mut self, kind: &str, content: Object) -> Result<String> {
-        let (id, message) = self.session.request(kind, content).ok_or_else(unsent)?;
+        let request = self.session.request(kind, content).ok_or_else(unsent)?;
+        self.iopub.expect_answer();
         // A socket whose peer just died may take no more; the death itself is what `next` will report.
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.shell.send(message)).await;
-        Ok(id)
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.shell.send(&request.frames())).await;
+        Ok(request.id)
     }
 
     /// Asks the kernel to run `code`.
@@ -264,29 +303,54 @@ impl Kernel {
 
     /// The next thing that happens. May be dropped and called again without losing anything.
     pub(crate) async fn next(&mut self) -> Incoming {
-        if let Some(status) = self.died {
-            // Broadcasts of the last moments may still be on their way.
-            return match tokio::time::timeout(DRAIN, receive(&mut self.iopub, &self.session)).await {
-                Ok(Some(message)) => Incoming::Broadcast(message),
-                _ => Incoming::Died(status),
-            };
-        }
-        tokio::select! {
-            biased;
-            Some(message) = receive(&mut self.iopub, &self.session) => Incoming::Broadcast(message),
-            Some(message) = receive(&mut self.shell, &self.session) => Incoming::Reply(message),
-            status = self.process.exited() => {
-                self.died = Some(status);
-                Box::pin(self.next()).await
+        loop {
+            if let Some(status) = self.died {
+                // Broadcasts of the last moments may still be on their way.
+                return match tokio::time::timeout(DRAIN, self.iopub.receive()).await {
+                    Ok(Ok(frames)) => match self.session.read(frames) {
+                        Read::Message(message) => Incoming::Broadcast(message),
+                        Read::BadSignature | Read::Unreadable => continue,
+                    },
+                    _ => Incoming::Died(status),
+                };
+            }
+            let judged = self.closed.map_or_else(Instant::now, |(_, until)| until);
+            tokio::select! {
+                biased;
+                received = self.iopub.receive(), if self.iopub.is_open() => match received {
+                    Ok(frames) => if let Read::Message(message) = self.session.read(frames) {
+                        return Incoming::Broadcast(message);
+                    },
+                    Err(_) => self.note_closed("iopub"),
+                },
+                received = self.shell.receive(), if self.shell.is_open() => match received {
+                    Ok(frames) => match self.session.read(frames) {
+                        Read::Message(message) => return Incoming::Reply(message),
+                        // Replies are for us alone: what is signed with another key comes from a kernel that is not ours,
+                        // or from one whose answers cannot be trusted.
+                        Read::BadSignature => return Incoming::Lost("its reply has a wrong signature".to_owned()),
+                        Read::Unreadable => return Incoming::Lost("its reply cannot be read".to_owned()),
+                    },
+                    Err(_) => self.note_closed("shell"),
+                },
+                status = self.process.exited() => self.died = Some(status),
+                () = tokio::time::sleep_until(judged), if self.closed.is_some() => {
+                    let name = self.closed.map(|(name, _)| name).unwrap_or_default();
+                    return Incoming::Lost(format!("it closed its {name} channel"));
+                }
             }
         }
+    }
+
+    fn note_closed(&mut self, channel: &'static str) {
+        self.closed.get_or_insert((channel, Instant::now() + CLOSED_GRACE));
     }
 
     /// Interrupts what runs, the way the kernel wants it.
     pub(crate) async fn interrupt(&mut self) {
         if self.interrupt_by_message {
-            if let Some((_, message)) = self.session.request("interrupt_request", Object::new()) {
-                let _ = tokio::time::timeout(Duration::from_secs(1), self.control.send(message)).await;
+            if let Some(request) = self.session.request("interrupt_request", Object::new()) {
+                let _ = tokio::time::timeout(Duration::from_secs(1), self.control.send(&request.frames())).await;
             }
         } else {
             self.process.interrupt();
@@ -300,27 +364,22 @@ impl Kernel {
 
     /// Ends the kernel and everything in its session; gives the processes that left it.
     pub async fn shut_down(mut self, gently: bool) -> Vec<LeftProcess> {
+        let left = self.left();
         if gently && !self.process.has_exited() {
-            // ipykernel may wait for seconds, at its end, for streams that nobody reads.
-            let quick = "import sys as _s\nfor _o in (_s.stdout, _s.stderr):\n    if hasattr(_o, 'flush_timeout'): \
-                         _o.flush_timeout = 0.02\ndel _s, _o";
-            if self.language_info.text("name").as_deref() == Some("python") {
-                let _ = self.execute(quick, true).await;
-            }
-            let left = self.process.left(&self.run);
-            if let Some((_, message)) = self
+            if let Some(request) = self
                 .session
                 .request("shutdown_request", Object::new().with("restart", false))
             {
-                let _ = tokio::time::timeout(Duration::from_secs(1), self.control.send(message)).await;
+                let _ = tokio::time::timeout(Duration::from_secs(1), self.control.send(&request.frames())).await;
             }
             let _ = tokio::time::timeout(SHUTDOWN_GRACE, self.process.exited()).await;
-            self.process.end_session().await;
-            return merge_left(left, self.process.left(&self.run));
         }
-        let left = self.process.left(&self.run);
         self.process.end_session().await;
-        merge_left(left, self.process.left(&self.run))
+        merge_left(left, self.left())
+    }
+
+    fn left(&self) -> Vec<LeftProcess> {
+        self.process.left(&self.marker)
     }
 }
 
@@ -345,46 +404,4 @@ fn unsent() -> Box<Error> {
 
 fn unreachable_kernel(error: &(dyn std::error::Error + 'static)) -> Box<Error> {
     Error::kernel("the kernel's sockets cannot be reached").because(error.to_string())
-}
-
-async fn end_after(process: &Process, error: Box<Error>) -> Box<Error> {
-    process.end_session().await;
-    error
-}
-
-async fn connect(endpoints: &Endpoints) -> Result<(DealerSocket, SubSocket, DealerSocket), ZmqError> {
-    let mut iopub = SubSocket::new();
-    let (mut shell, mut control) = (DealerSocket::new(), DealerSocket::new());
-    let (iopub_address, shell_address) = (endpoints.address(Channel::Iopub), endpoints.address(Channel::Shell));
-    let control_address = endpoints.address(Channel::Control);
-    futures::try_join!(
-        async {
-            iopub.connect(&iopub_address).await?;
-            iopub.subscribe("").await
-        },
-        shell.connect(&shell_address),
-        control.connect(&control_address),
-    )?;
-    Ok((shell, iopub, control))
-}
-
-/// The next message of our conversation; others, and broken ones, are passed over. `None` once the socket is closed.
-async fn receive(socket: &mut impl zeromq::SocketRecv, session: &Session) -> Option<Message> {
-    loop {
-        let frames = socket.recv().await.ok()?;
-        if let Some(message) = session.read(frames) {
-            return Some(message);
-        }
-    }
-}
-
-fn private_folder(temporary: &Path) -> Result<tempfile::TempDir> {
-    tempfile::Builder::new()
-        .prefix("tmplrun-")
-        .tempdir_in(temporary)
-        .map_err(|error| {
-            Error::configuration("no private folder can be made for the kernel")
-                .at(temporary)
-                .because(error)
-        })
 }

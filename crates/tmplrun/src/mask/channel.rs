@@ -24,12 +24,15 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// The socket's name.
+    pub(crate) const NAME: &str = "mask";
+
     /// Opens the channel as `mask` in `folder`, which must be the owner's alone.
     ///
     /// # Errors
     /// When the socket cannot be made.
     pub fn open(folder: &Path, masker: Arc<Masker>) -> std::io::Result<Self> {
-        let path = folder.join("mask");
+        let path = folder.join(Self::NAME);
         let listener = UnixListener::bind(&path)?;
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

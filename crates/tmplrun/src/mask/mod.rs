@@ -30,8 +30,9 @@ pub struct Masker {
     generation: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Needles {
+    values: Vec<Vec<u8>>,
     sorted: Vec<String>,
     longest: usize,
     automaton: Option<AhoCorasick>,
@@ -57,12 +58,22 @@ impl Masker {
         let longest = sorted.iter().map(String::len).max().unwrap_or(0);
         // Building fails only beyond two thousand million states.
         let automaton = AhoCorasick::new(&sorted).ok();
+        let mut values = guard.values.clone();
+        if !values.iter().any(|known| known == value) {
+            values.push(value.to_vec());
+        }
         *guard = Arc::new(Needles {
+            values,
             sorted,
             longest,
             automaton,
         });
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Every registered secret: for an owner-only place, so that another run can mask them too.
+    pub(crate) fn values(&self) -> Vec<Vec<u8>> {
+        self.needles().values.clone()
     }
 
     /// Whether no secret is known.
@@ -123,6 +134,12 @@ impl Masker {
 
     fn needles(&self) -> Arc<Needles> {
         Arc::clone(&self.needles.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::fmt::Debug for Needles {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Needles").finish_non_exhaustive()
     }
 }
 

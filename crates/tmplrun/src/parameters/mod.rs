@@ -3,9 +3,13 @@
 //! The rules are papermill's, to the letter, because people switch with their scripts: `-b` < `-f` < `-y` < `-p` < `-r`,
 //! and `-p` values become what Python's `int()` and `float()` would take.
 
+mod format;
 mod inject;
 mod inspect;
+mod template;
 mod translate;
+mod typing;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +17,17 @@ use base64::Engine as _;
 
 pub use inject::{Injection, inject};
 pub use inspect::{Declared, declared};
+pub use template::{BuiltIn, template};
 pub use translate::{Translator, translator};
+pub use typing::typed;
 
 use crate::error::{Error, Result};
 use crate::json::{Json, Object};
+
+/// The parameter that holds the notebook's path, where that is asked for.
+pub const INPUT_PATH: &str = "PAPERMILL_INPUT_PATH";
+/// The parameter that holds the executed notebook's path.
+pub const OUTPUT_PATH: &str = "PAPERMILL_OUTPUT_PATH";
 
 /// Parameters as given, unresolved, one list for each way to give them.
 #[derive(Debug, Clone, Default)]
@@ -24,13 +35,47 @@ pub struct RawParameters {
     /// Base64 of YAML mappings (`-b`).
     pub base64: Vec<String>,
     /// Files that hold YAML mappings (`-f`).
-    pub files: Vec<PathBuf>,
+    pub files: Vec<ParameterFile>,
     /// YAML mappings (`-y`).
     pub yaml: Vec<String>,
     /// Names and values whose type is guessed (`-p`).
     pub typed: Vec<(String, String)>,
     /// Names and values that stay strings (`-r`).
     pub raw: Vec<(String, String)>,
+}
+
+/// A file of parameters.
+#[derive(Debug, Clone)]
+pub struct ParameterFile {
+    /// Where it is, for messages too.
+    pub path: PathBuf,
+    /// Its content, where that does not come from the local file.
+    pub content: Option<Vec<u8>>,
+}
+
+impl From<PathBuf> for ParameterFile {
+    fn from(path: PathBuf) -> Self {
+        Self { path, content: None }
+    }
+}
+
+impl ParameterFile {
+    fn read(&self) -> Result<Object> {
+        let bytes = match &self.content {
+            Some(content) => content.clone(),
+            None => fs_err::read(&self.path).map_err(|error| {
+                Error::yours("the parameters file cannot be read")
+                    .at(&self.path)
+                    .because(error)
+            })?,
+        };
+        let yaml = String::from_utf8(bytes).map_err(|error| {
+            Error::yours("the parameters file is not UTF-8 text")
+                .at(&self.path)
+                .because(error)
+        })?;
+        mapping(&yaml, Some(&self.path))
+    }
 }
 
 impl RawParameters {
@@ -48,13 +93,8 @@ impl RawParameters {
                 .map_err(|error| Error::yours("the value of -b is not UTF-8 text once decoded").because(error))?;
             merge(&mut parameters, mapping(&yaml, None)?);
         }
-        for path in &self.files {
-            let yaml = fs_err::read_to_string(path).map_err(|error| {
-                Error::yours("the parameters file cannot be read")
-                    .at(path)
-                    .because(error)
-            })?;
-            merge(&mut parameters, mapping(&yaml, Some(path))?);
+        for file in &self.files {
+            merge(&mut parameters, file.read()?);
         }
         for yaml in &self.yaml {
             merge(&mut parameters, mapping(yaml, None)?);
@@ -76,61 +116,25 @@ pub fn merge(parameters: &mut Object, over: Object) {
     }
 }
 
-/// The value that papermill's `-p` makes of a text.
-#[must_use]
-pub fn typed(text: &str) -> Json {
+/// A JSON number as Python has it.
+#[derive(Debug, Clone, Copy)]
+enum Number<'a> {
+    /// Its digits, with a sign.
+    Whole(&'a str),
+    Float(f64),
+}
+
+fn number(text: &str) -> Number<'_> {
     match text {
-        "True" => return true.into(),
-        "False" => return false.into(),
-        "None" => return Json::Null,
-        _ => {}
-    }
-    if let Some(digits) = whole_number(text) {
-        return Json::Number(digits);
-    }
-    match decimal(text) {
-        Some(value) => value.into(),
-        None => text.into(),
+        "-0" => Number::Whole("0"),
+        _ if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => Number::Whole(text),
+        "NaN" => Number::Float(f64::NAN),
+        // Rust reads the other two as JSON has them.
+        _ => Number::Float(text.parse().unwrap_or(f64::NAN)),
     }
 }
 
-/// What Python's `int()` takes, without its sign of plus, underscores and leading zeros.
-fn whole_number(text: &str) -> Option<String> {
-    let text = text.trim();
-    let (minus, digits) = match text.as_bytes().first()? {
-        b'-' => ("-", &text[1..]),
-        b'+' => ("", &text[1..]),
-        _ => ("", text),
-    };
-    let plain = without_underscores(digits)?;
-    if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let plain = plain.trim_start_matches('0');
-    Some(if plain.is_empty() {
-        "0".to_owned()
-    } else {
-        format!("{minus}{plain}")
-    })
-}
-
-fn decimal(text: &str) -> Option<f64> {
-    without_underscores(text.trim())?.parse().ok()
-}
-
-/// Python allows single underscores between digits and nowhere else.
-fn without_underscores(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    for (at, _) in text.match_indices('_') {
-        let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
-        if !digit(at.checked_sub(1)) || !digit(Some(at + 1)) {
-            return None;
-        }
-    }
-    Some(text.replace('_', ""))
-}
-
-/// Reads YAML into any value, in the dialect of YAML 1.1 that papermill's reader takes; dates stay strings.
+/// How flow files are read.
 pub(crate) fn yaml_options() -> serde_saphyr::Options {
     let mut options = serde_saphyr::Options::default();
     options.legacy_octal_numbers = true;
@@ -139,25 +143,16 @@ pub(crate) fn yaml_options() -> serde_saphyr::Options {
 }
 
 fn mapping(yaml: &str, path: Option<&Path>) -> Result<Object> {
-    let place = |error: Box<Error>, line: Option<usize>| {
-        let error = match path {
-            Some(path) => error.at(path),
-            None => error,
-        };
-        match line {
+    let place = |error: Box<Error>| match path {
+        Some(path) => error.at(path),
+        None => error,
+    };
+    let value = yaml::read(yaml).map_err(|wrong| {
+        let error = place(Error::yours("the parameters are not valid YAML").because(wrong.message));
+        match wrong.line {
             Some(line) => error.line(line),
             None => error,
         }
-    };
-    if yaml.trim().is_empty() {
-        return Ok(Object::new());
-    }
-    let value: Json = serde_saphyr::from_str_with_options(yaml, yaml_options()).map_err(|error| {
-        let line = error.location().map(|location| location.line() as usize);
-        place(
-            Error::yours("the parameters are not valid YAML").because(error.to_string()),
-            line,
-        )
     })?;
     match value {
         Json::Object(object) => Ok(object),
@@ -165,7 +160,6 @@ fn mapping(yaml: &str, path: Option<&Path>) -> Result<Object> {
         _ => Err(place(
             Error::yours("the parameters are YAML, but not a mapping of names to values")
                 .help("write one `name: value` per line"),
-            None,
         )),
     }
 }

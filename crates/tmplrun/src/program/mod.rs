@@ -1,6 +1,9 @@
 //! The program.
 
 mod arguments;
+mod elsewhere;
+mod kernels;
+mod level;
 mod listing;
 mod progress;
 mod request;
@@ -14,10 +17,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use tmplrun::events::{Status, Tee};
-use tmplrun::{Error, ErrorKind, Result, RunResult, report};
+use tmplrun::events::{Nobody, Status, Tee};
+use tmplrun::stores::Upload;
+use tmplrun::{Environment, Error, ErrorKind, Request, Result, RunResult, report};
+use tokio_util::sync::CancellationToken;
 
 use arguments::Arguments;
+use elsewhere::Left;
 use request::Prepared;
 use signals::Stop;
 
@@ -33,6 +39,18 @@ pub(crate) fn main() -> ExitCode {
     if let Some(shell) = arguments.completions {
         clap_complete::generate(shell, &mut Arguments::command(), "tmplrun", &mut std::io::stdout());
         return ExitCode::SUCCESS;
+    }
+    if arguments.man_page {
+        return match clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILED),
+        };
+    }
+    if arguments.wants_input() && arguments.input.is_none() && !surroundings::stdin_is_a_pipe() {
+        let message = "a notebook, or a folder that holds a flow.yaml, is missing";
+        Arguments::command()
+            .error(clap::error::ErrorKind::MissingRequiredArgument, message)
+            .exit();
     }
     // One thread: a runner waits for one kernel at a time, and passing messages between threads would cost most of the
     // time that many small outputs take.
@@ -59,10 +77,20 @@ pub(crate) fn main() -> ExitCode {
 
 async fn go(arguments: &Arguments) -> Result<u8> {
     let environment = surroundings::gather()?;
-    let prepared = request::prepare(arguments, &environment)?;
-    if arguments.help_notebook {
-        listing::parameters(&tmplrun::plan(&prepared.request, &environment)?);
+    if arguments.list_kernels {
+        kernels::list(&environment, arguments.json)?;
         return Ok(0);
+    }
+    if let Some(which) = &arguments.end_kernel {
+        return kernels::end(&environment, which).await;
+    }
+    if arguments.recover {
+        return kernels::recover(Path::new(arguments.input.as_deref().unwrap_or_default()));
+    }
+    let mut prepared = request::prepare(arguments, &environment).await?;
+    if arguments.help_notebook {
+        let found = listing::parameters(&prepared.request, &Arguments::command().render_usage().to_string())?;
+        return Ok(if found { 0 } else { FAILED });
     }
     if arguments.dry_run {
         listing::steps(
@@ -72,22 +100,36 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         )?;
         return Ok(0);
     }
-    let sinks = sinks(arguments, &prepared)?;
+    prepared.notes.iter().for_each(|note| show::warning(note));
+    let mut upload = prepared.upload.take();
+    let mut sinks = sinks(arguments, &prepared)?;
+    let jobs = Left::default();
+    sinks.0.push(Box::new(jobs.clone()));
+    if let Some(upload) = &mut upload {
+        try_out(&prepared.request, &environment, upload).await?;
+        sinks.0.push(Box::new(upload.follow()));
+    }
     let mut stop = Stop::listen()?;
     let cancel = stop.token();
     let run = Box::pin(tmplrun::run(&prepared.request, &environment, &sinks, &cancel));
     let finished = tokio::select! {
         finished = run => finished,
         () = stop.now() => {
-            show::note("stopped at once; the running notebook was not saved again");
+            show::note("stopped at once; --recover or --resume puts together what was not saved");
+            jobs.say();
             return Ok(stop.exit_code());
         }
     };
     drop(sinks);
     let result = finished?;
+    let sent = match upload {
+        Some(upload) => upload.finish().await,
+        None => Ok(()),
+    };
     finish(arguments, &prepared, &result)?;
+    sent?;
     Ok(match result.status {
-        Status::Completed | Status::Skipped => 0,
+        Status::Completed | Status::Skipped | Status::DoneBefore => 0,
         Status::Interrupted => stop.exit_code(),
         Status::KernelDied => KERNEL_DIED,
         _ => match result.steps.iter().find_map(|step| step.error.as_ref()) {
@@ -97,10 +139,21 @@ async fn go(arguments: &Arguments) -> Result<u8> {
     })
 }
 
+/// Sends the notebook as it will begin, so that a place which does not take it is found before anything runs.
+async fn try_out(request: &Request, environment: &Environment, upload: &Upload) -> Result<()> {
+    let mut only = request.clone();
+    only.options.prepare_only = true;
+    Box::pin(tmplrun::run(&only, environment, &Nobody, &CancellationToken::new())).await?;
+    upload.send().await
+}
+
 fn sinks(arguments: &Arguments, prepared: &Prepared) -> Result<Tee> {
     let mut sinks = Tee::default();
     if let Some(path) = &arguments.events {
         sinks.0.push(Box::new(writers::JsonLines::create(path)?));
+    }
+    if let Some(streams) = writers::Streams::create(arguments, prepared)? {
+        sinks.0.push(Box::new(streams));
     }
     // Reports are written at the end; that they can be is found out now.
     for path in [&arguments.report, &arguments.junit].into_iter().flatten() {
@@ -129,7 +182,7 @@ fn finish(arguments: &Arguments, prepared: &Prepared, result: &RunResult) -> Res
             .map_err(|error| Error::new(ErrorKind::Bug, "the result cannot be written").because(error))?;
         print(&format!("{text}\n"))?;
     }
-    show::result(result, page.as_deref());
+    show::result(result, page.as_deref(), arguments.log_level);
     Ok(())
 }
 

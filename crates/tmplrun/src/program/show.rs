@@ -9,6 +9,8 @@ use tmplrun::report::duration;
 use tmplrun::run::{CellFailure, StepResult};
 use tmplrun::{Error, RunResult};
 
+use super::level::Level;
+
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -37,8 +39,8 @@ pub(crate) fn note(message: &str) {
 
 pub(crate) fn status(status: Status) -> String {
     let style = match status {
-        Status::Completed => GREEN,
-        Status::Pending | Status::Skipped => Style::new(),
+        Status::Completed | Status::DoneBefore => GREEN,
+        Status::Pending | Status::Running | Status::Skipped => Style::new(),
         Status::Interrupted => YELLOW,
         _ => RED,
     };
@@ -46,7 +48,7 @@ pub(crate) fn status(status: Status) -> String {
 }
 
 /// The end of a run: failures in full, then one line.
-pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
+pub(crate) fn result(result: &RunResult, report: Option<&Path>, level: Level) {
     for step in &result.steps {
         if let Some(found) = &step.error {
             eprintln!("{BOLD}{}{BOLD:#}", step.name);
@@ -56,11 +58,28 @@ pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
             failure(step, found);
         }
     }
+    for (step, kept) in result
+        .steps
+        .iter()
+        .filter_map(|step| Some((step, step.kernel.as_ref()?)))
+    {
+        note(&format!(
+            "the kernel of {} goes on (process {}):\n    jupyter console --existing {}\n  (leave it with `exit(keep_kernel=True)`) \
+             --resume goes on in it, `tmplrun --end-kernel {}` ends it",
+            step.name,
+            kept.pid,
+            kept.connection_file.display(),
+            kept.pid
+        ));
+    }
     for left in &result.left {
         note(&format!(
             "still running, in a session of its own: {} {}",
             left.pid, left.command
         ));
+    }
+    if !level.shows_progress() {
+        return;
     }
     eprintln!(
         "{}: {} in {}",
@@ -70,7 +89,7 @@ pub(crate) fn result(result: &RunResult, report: Option<&Path>) {
     );
     match result.steps.as_slice() {
         [only] => {
-            if let Some(output) = &only.output {
+            if let Some(output) = only.output.as_ref().filter(|output| output.as_os_str() != "-") {
                 eprintln!("  notebook: {}", output.display());
             }
         }

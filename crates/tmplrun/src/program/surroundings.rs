@@ -7,6 +7,12 @@ use tmplrun::{Environment, Error, ErrorKind, Result};
 /// Unix socket paths are limited to about 100 bytes, so a longer temporary folder than this is not used.
 const LONGEST_TEMPORARY: usize = 60;
 
+/// Whether somebody sends something: a terminal, a file and nothing at all are no pipes.
+pub(crate) fn stdin_is_a_pipe() -> bool {
+    rustix::fs::fstat(std::io::stdin())
+        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Fifo)
+}
+
 pub(crate) fn gather() -> Result<Environment> {
     let current = std::env::current_dir()
         .map_err(|error| Error::new(ErrorKind::Configuration, "the current folder cannot be found").because(error))?;
@@ -23,12 +29,53 @@ pub(crate) fn gather() -> Result<Environment> {
         jupyter_paths: Vec::new(),
         variables,
         python: None,
+        kept: PathBuf::new(),
+        programs: Vec::new(),
         temporary,
         current,
     };
+    environment.kept = kept(&environment);
     environment.python = python_on_path(&environment);
     environment.jupyter_paths = jupyter_paths(&environment);
+    environment.programs = program_folders(&environment);
     Ok(environment)
+}
+
+/// This program, and those of other architectures that lie beside it as `tmplrun-ARCHITECTURE`; a static one of the same
+/// architecture comes before this one.
+pub(crate) fn programs() -> Vec<PathBuf> {
+    let Ok(own) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let mut programs: Vec<PathBuf> = ["x86_64", "aarch64", "riscv64", "ppc64le", "s390x"]
+        .iter()
+        .map(|architecture| own.with_file_name(format!("tmplrun-{architecture}")))
+        .filter(|path| path.is_file())
+        .collect();
+    programs.push(own);
+    programs
+}
+
+/// The folder for this login's run-time files, which the system made for its owner only, or one by the user's number.
+fn kept(environment: &Environment) -> PathBuf {
+    match environment.variable("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(folder) if folder.is_dir() && folder.as_os_str().len() <= LONGEST_TEMPORARY => folder.join("tmplrun"),
+        _ => {
+            let user = rustix::process::getuid().as_raw();
+            environment.temporary.join(format!("tmplrun-kernels-{user}"))
+        }
+    }
+}
+
+/// Beside this program, then on `PATH`.
+fn program_folders(environment: &Environment) -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let path = environment.variable("PATH").unwrap_or("");
+    own.into_iter()
+        .chain(std::env::split_paths(path).filter(|folder| !folder.as_os_str().is_empty()))
+        .map(|folder| environment.current.join(folder))
+        .collect()
 }
 
 fn python_on_path(environment: &Environment) -> Option<PathBuf> {

@@ -1,30 +1,110 @@
-//! Events as lines of JSON.
+//! Events as lines of JSON, and notebooks' streams as files.
 
 use fs_err::File;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tmplrun::events::{EventSink, Record};
+use tmplrun::events::{Event, EventSink, Record, Stream};
 use tmplrun::{Error, ErrorKind, Result};
 
-/// Writes every event on a line.
-pub(crate) struct JsonLines(Mutex<File>);
+use super::arguments::Arguments;
+use super::request::Prepared;
+
+/// Writes every event on a line, with the name of the step that it is about.
+pub(crate) struct JsonLines(Mutex<(File, Vec<String>)>);
+
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
 
 impl JsonLines {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         prove_writable(path)?;
         let file = File::create(path).map_err(|error| unwritable(path, error))?;
-        Ok(Self(Mutex::new(file)))
+        Ok(Self(Mutex::new((file, Vec::new()))))
     }
 }
 
 impl EventSink for JsonLines {
     fn take(&self, record: &Record) {
-        if let Ok(mut line) = serde_json::to_vec(record) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, names) = &mut *state;
+        if let Event::RunStarted { steps, .. } = &record.event {
+            names.clone_from(steps);
+        }
+        let step = match &record.event {
+            Event::CellStarted { step, .. }
+            | Event::Output { step, .. }
+            | Event::CellFinished { step, .. }
+            | Event::KernelResumed { step, .. }
+            | Event::KernelKept { step, .. } => Some(*step),
+            Event::Warning { step, .. } => *step,
+            // The others have the name themselves, or are about no step.
+            _ => None,
+        };
+        let name = step.and_then(|step| names.get(step)).map(String::as_str);
+        if let Ok(mut line) = serde_json::to_vec(&Line { record, name }) {
             line.push(b'\n');
             // A full disk must not end a run whose notebook may still be saved elsewhere.
-            let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+            let _ = file.write_all(&line);
+        }
+    }
+}
+
+type Sink = Arc<Mutex<dyn Write + Send>>;
+
+/// Writes what notebooks put on their standard streams, as it comes.
+pub(crate) struct Streams {
+    stdout: Option<Sink>,
+    stderr: Option<Sink>,
+}
+
+impl Streams {
+    pub(crate) fn create(arguments: &Arguments, prepared: &Prepared) -> Result<Option<Self>> {
+        let (stdout, stderr) = (&arguments.stdout_file, &arguments.stderr_file);
+        let open = |path: &Path| -> Result<Sink> {
+            if path == Path::new("-") {
+                if prepared.to_stdout || arguments.json {
+                    return Err(Error::new(ErrorKind::Yours, "standard output is taken already").at(path));
+                }
+                return Ok(Arc::new(Mutex::new(std::io::stdout())));
+            }
+            prove_writable(path)?;
+            let file = File::create(path).map_err(|error| unwritable(path, error))?;
+            Ok(Arc::new(Mutex::new(file)))
+        };
+        let out = stdout.as_deref().map(open).transpose()?;
+        // One file for both holds both in order.
+        let err = match &out {
+            Some(out) if stderr == stdout => Some(Arc::clone(out)),
+            _ => stderr.as_deref().map(open).transpose()?,
+        };
+        Ok((out.is_some() || err.is_some()).then_some(Self {
+            stdout: out,
+            stderr: err,
+        }))
+    }
+}
+
+impl EventSink for Streams {
+    fn take(&self, record: &Record) {
+        let Event::Output { stream, text, .. } = &record.event else {
+            return;
+        };
+        let sink = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+            Stream::Display | Stream::Error => return,
+        };
+        if let Some(sink) = sink {
+            let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            // As for events: a full disk must not end a run.
+            let _ = sink.write_all(text.as_bytes()).and_then(|()| sink.flush());
         }
     }
 }

@@ -114,6 +114,13 @@ fn section(out: &mut String, index: usize, step: &StepResult, notebook: &Noteboo
         class(step.status),
         step.status.word()
     );
+    if let Some(kept) = &step.kernel {
+        let _ = write!(
+            out,
+            "<p>Its kernel goes on: <code>jupyter console --existing {}</code></p>",
+            escape_html(&kept.connection_file.display().to_string())
+        );
+    }
     if !step.parameters.is_empty() {
         out.push_str("<table class=\"parameters\">");
         for (name, value) in step.parameters.iter() {

@@ -26,7 +26,7 @@ fn suite(out: &mut String, step: &StepResult) {
     let failures = step
         .cells
         .iter()
-        .filter(|cell| cell.status != Status::Completed)
+        .filter(|cell| step.failure.as_ref().is_some_and(|failure| failure.index == cell.index))
         .count();
     let errors = usize::from(step.error.is_some());
     let _ = writeln!(
@@ -69,6 +69,8 @@ fn suite(out: &mut String, step: &StepResult) {
             let _ = write!(out, "<error message=\"{}\"/>", escape_html(&error.to_string()));
         } else if skipped > 0 {
             out.push_str("<skipped/>");
+        } else if step.status == Status::DoneBefore {
+            out.push_str("<system-out>done before</system-out>");
         }
         out.push_str("</testcase>\n");
     }

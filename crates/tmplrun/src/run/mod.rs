@@ -1,28 +1,46 @@
 //! A run: one notebook, or the steps of a flow, from start to result.
+//!
+//! Steps that do not need each other run side by side, all of them on the caller's task: each is a future that mostly waits
+//! for its kernel. What one hands on, the states of the others and the record belong to the loop that starts them.
 
+mod kept;
 mod plan;
+mod record;
 mod result;
+mod resume;
+mod schedule;
+mod values;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{Plan, StepPlan, plan};
+pub use plan::{Plan, Source, StepPlan, plan};
+pub use record::{RECORD_NAME, Record, StepRecord};
 pub use result::{CellFailure, CellResult, RESULT_SCHEMA, RunResult, StepResult};
+pub use resume::recover;
+pub use schedule::{Next, Schedule, Standing};
 
 use crate::clock;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventSink, Status, tell};
-use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span};
-use crate::flow::{Flow, Selection};
+use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span, Writer};
+use crate::flow::{Flow, Graph, Selection};
 use crate::json::{Json, Object};
-use crate::kernel::{Kernel, LeftProcess, StartOptions};
+use crate::kernel::{Kept, Kernel, Kernels, LeftProcess, StartOptions, Warmth};
+use crate::kernelspec::KernelSpec;
 use crate::mask::{Channel, Masker, Secret};
+use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
+use crate::place::{Finished, Place, Task};
 
 /// The variable that tells code in a kernel where to register values to mask.
 pub const MASK_VARIABLE: &str = "TMPLRUN_MASK";
@@ -32,8 +50,12 @@ pub const MASK_VARIABLE: &str = "TMPLRUN_MASK";
 pub struct Request {
     /// The notebook's or the flow's name.
     pub name: String,
-    /// The notebooks in order.
+    /// The notebooks, as they are listed.
     pub steps: Vec<StepRequest>,
+    /// Where the record of a flow's run goes, beside its executed notebooks; nowhere without one.
+    pub folder: Option<PathBuf>,
+    /// It goes on with an earlier run: kernels kept for it are used.
+    pub resumes: bool,
     /// Whether a notebook gets parameters that it does not declare, as papermill has it for a single notebook.
     pub inject_undeclared: bool,
     /// Everything else.
@@ -51,14 +73,61 @@ pub struct StepRequest {
     pub content: Option<Vec<u8>>,
     /// Where the executed notebook goes; nowhere without one.
     pub output: Option<PathBuf>,
+    /// How the output is recorded and reported, where that is not its own path: it may be sent on from there.
+    pub output_name: Option<String>,
     /// The kernel's working folder.
     pub folder: PathBuf,
     /// Parameters of this step alone.
     pub parameters: Object,
-    /// It runs also when an earlier step failed.
+    /// The places of the steps that it needs: they end before it starts, and it gets what they and those before them hand
+    /// on.
+    pub needs: Vec<usize>,
+    /// It runs also when a step that it needs failed.
     pub always: bool,
     /// Whether it is to run.
     pub wanted: bool,
+    /// How an earlier run completed it; it does not run again then.
+    pub done: Option<StepRecord>,
+}
+
+/// When a kernel goes on after its notebook's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepKernel {
+    /// It does not.
+    #[default]
+    Never,
+    /// When the notebook did not come to a good end and the kernel still lives.
+    OnFailure,
+    /// Whenever it still lives.
+    Always,
+}
+
+impl StepRequest {
+    /// Reads the notebook.
+    ///
+    /// # Errors
+    /// When there is none that can be run.
+    pub fn read(&self) -> Result<Notebook> {
+        match &self.content {
+            Some(content) => Notebook::read(content, &self.path),
+            None => {
+                let bytes = fs_err::read(&self.path).map_err(|error| {
+                    Error::yours("the notebook cannot be read")
+                        .at(&self.path)
+                        .because(error)
+                })?;
+                Notebook::read(&bytes, &self.path)
+            }
+        }
+    }
+
+    /// The output as it is recorded and reported.
+    fn shown_output(&self) -> Option<PathBuf> {
+        self.output_name
+            .as_ref()
+            .map(PathBuf::from)
+            .or_else(|| self.output.clone())
+    }
 }
 
 /// How to run.
@@ -70,22 +139,40 @@ pub struct Options {
     pub secrets: Vec<Secret>,
     /// The kernel to use in place of the notebooks' own.
     pub kernel: Option<String>,
+    /// The language to write parameters in, and to find a kernel for where a notebook names none that is installed.
+    pub language: Option<String>,
     /// A parameter without a taker is an error.
     pub strict: bool,
+    /// What may be done before a kernel is needed.
+    pub warmth: Warmth,
+    /// IPython kernels have their debugger at hand.
+    pub debugger: bool,
     /// How long a kernel may take to answer for the first time.
     pub start_timeout: Duration,
     /// How long a cell may run.
     pub cell_timeout: Option<Duration>,
+    /// How long a notebook may run, its kernel's start left out.
+    pub notebook_timeout: Option<Duration>,
+    /// How many notebooks may run side by side; one if zero.
+    pub jobs: usize,
+    /// When kernels go on after their notebooks.
+    pub keep_kernel: KeepKernel,
+    /// A notebook is saved while it runs, and not only at its end.
+    pub save_between_cells: bool,
     /// How often a notebook is saved while a cell runs; never if zero.
     pub autosave: Duration,
     /// Raising cells do not end a notebook.
     pub allow_errors: bool,
+    /// Cells that raise an exception of one of these names do not end a notebook.
+    pub allow_error_names: Vec<String>,
     /// How many times in a row each cell is run.
     pub repeat: u32,
     /// Parameters are injected and the notebook is written, and nothing runs.
     pub prepare_only: bool,
     /// Sources are hidden in the executed notebook.
     pub report_mode: bool,
+    /// Where notebooks run, if not in kernels of this process.
+    pub place: Option<Arc<dyn Place>>,
 }
 
 impl Default for Options {
@@ -94,14 +181,23 @@ impl Default for Options {
             parameters: Object::new(),
             secrets: Vec::new(),
             kernel: None,
+            language: None,
             strict: false,
+            warmth: Warmth::default(),
+            debugger: false,
             start_timeout: Duration::from_secs(60),
             cell_timeout: None,
+            notebook_timeout: None,
+            jobs: 1,
+            keep_kernel: KeepKernel::Never,
+            save_between_cells: true,
             autosave: Duration::from_secs(30),
             allow_errors: false,
+            allow_error_names: Vec::new(),
             repeat: 1,
             prepare_only: false,
             report_mode: false,
+            place: None,
         }
     }
 }
@@ -119,14 +215,19 @@ impl Request {
             path: path.to_path_buf(),
             content: None,
             output,
+            output_name: None,
             folder: folder.to_path_buf(),
             parameters: Object::new(),
+            needs: Vec::new(),
             always: false,
             wanted: true,
+            done: None,
         };
         Self {
             name,
             steps: vec![step],
+            folder: None,
+            resumes: false,
             inject_undeclared: true,
             options: Options::default(),
         }
@@ -146,16 +247,21 @@ impl Request {
                 name: step.name.clone(),
                 path: step.path.clone(),
                 content: None,
-                output: output.filter(|_| wanted).map(|folder| folder.join(&step.name)),
+                output: output.map(|folder| folder.join(&step.name)),
+                output_name: None,
                 folder: step.path.parent().unwrap_or(Path::new(".")).to_path_buf(),
                 parameters: step.parameters.clone(),
+                needs: step.needs.clone(),
                 always: step.always,
                 wanted,
+                done: None,
             })
             .collect();
         Ok(Self {
             name: name.to_owned(),
             steps,
+            folder: output.map(Path::to_path_buf),
+            resumes: false,
             inject_undeclared: false,
             options: Options::default(),
         })
@@ -164,7 +270,7 @@ impl Request {
 
 /// Runs `request`. A failing cell is a result, not an error; whatever ran has been written when this returns.
 ///
-/// The first cancellation interrupts the running cell; dropping the future ends kernels at once.
+/// The first cancellation interrupts the running cells; dropping the future ends kernels at once.
 ///
 /// # Errors
 /// When the request itself is wrong: found before anything has run.
@@ -179,40 +285,61 @@ pub async fn run(
     for secret in &request.options.secrets {
         masker.register(secret.value());
     }
-    let mut savers = Vec::new();
-    for (index, step) in request.steps.iter().enumerate() {
-        let twice = request.steps[..index]
-            .iter()
-            .any(|other| other.output.is_some() && other.output == step.output);
-        if let (true, Some(output)) = (twice, &step.output) {
-            return Err(Error::yours("two notebooks would be written to the same file").at(output));
-        }
-        savers.push(Saver::new(step.output.as_deref().filter(|_| step.wanted))?);
-    }
     let run = uuid::Uuid::new_v4().to_string();
+    let (mut warnings, savers) = (planned.warnings, lock_outputs(request, &run)?);
+    for (step, saver) in savers.iter().enumerate().filter(|(_, saver)| saver.recovered()) {
+        let message = "an earlier run of this notebook did not come to its end; what it had done was put together from its \
+                       journal, and is being replaced now";
+        let name = saver.path().map(|path| path.display().to_string()).unwrap_or_default();
+        if !request.resumes {
+            warnings.push((Some(step), format!("{name}: {message}")));
+        }
+    }
+    let may_be_kept = request.options.keep_kernel != KeepKernel::Never;
+    let specs: Vec<KernelSpec> = planned.steps.iter().map(|plan| plan.kernel.clone()).collect();
+    let will_run = |step: &StepRequest| step.wanted && step.done.is_none() && !request.options.prepare_only;
+    // Named before it is made, so that whoever cleans up after a killed runner knows of it at every moment.
+    let name = format!("tmplrun-{}", &run[..13]);
+    let kernels = Kernels::open(
+        &environment.temporary.join(&name),
+        environment,
+        // Kernels that may be kept are each started by themselves.
+        if may_be_kept {
+            Warmth::Cold
+        } else {
+            request.options.warmth
+        },
+        request.options.debugger,
+        request.options.jobs,
+        request
+            .steps
+            .iter()
+            .zip(&specs)
+            .filter(|(step, _)| will_run(step))
+            .map(|(_, spec)| spec),
+    );
     let folder = tempfile::Builder::new()
-        .prefix("tmplrun-")
+        .prefix(&name)
+        .rand_bytes(0)
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&environment.temporary)
         .map_err(|error| {
             Error::configuration("no private folder can be made")
                 .at(&environment.temporary)
                 .because(error)
         })?;
-    let channel = Channel::open(folder.path(), Arc::clone(&masker)).map_err(|error| {
-        Error::configuration("the channel for secrets cannot be opened")
-            .at(folder.path())
-            .because(error)
-    })?;
+    let channel = open_channel(folder.path(), &masker)?;
     let started = Timestamp::now();
-    let names = request.steps.iter().map(|step| step.name.clone()).collect();
+    let names: Vec<String> = request.steps.iter().map(|step| step.name.clone()).collect();
     tell(
         sink,
         Event::RunStarted {
             run: run.clone(),
-            steps: names,
+            steps: names.clone(),
+            needs: request.steps.iter().map(|step| step.needs.clone()).collect(),
         },
     );
-    for (step, message) in planned.warnings {
+    for (step, message) in warnings {
         tell(
             sink,
             Event::Warning {
@@ -221,61 +348,38 @@ pub async fn run(
             },
         );
     }
-    let mut running = Running {
-        options: &request.options,
+    let mut keeping = Keeping::begin(request, &run, started, &planned.steps, &masker)?;
+    let running = Running {
         environment,
+        options: &request.options,
+        kernels: &kernels,
         masker: &masker,
         sink,
         cancel,
         run: &run,
         channel: &channel,
-        results: Object::new(),
-        left: Vec::new(),
+        resumes: request.resumes,
+        alone: request.folder.is_none(),
+        left: Mutex::default(),
+        specs: &specs,
+        coming: Mutex::default(),
     };
-    let mut status = Status::Completed;
-    let mut steps = Vec::new();
-    for (index, ((step, plan), saver)) in request.steps.iter().zip(planned.steps).zip(savers).enumerate() {
-        let blocked = match status {
-            Status::Completed => false,
-            Status::Interrupted => true,
-            _ => !step.always,
-        };
-        let result = if !step.wanted || blocked {
-            let name = step.name.clone();
-            let skipped = Status::Skipped;
-            tell(
-                sink,
-                Event::NotebookFinished {
-                    step: index,
-                    name,
-                    status: skipped,
-                    seconds: 0.0,
-                    failure: None,
-                },
-            );
-            StepResult {
-                name: step.name.clone(),
-                title: plan.notebook.title(),
-                input: step.path.clone(),
-                output: None,
-                status: skipped,
-                seconds: 0.0,
-                parameters: Object::new(),
-                results: Object::new(),
-                cells: Vec::new(),
-                failure: None,
-                error: None,
-                notebook: None,
-            }
-        } else {
-            Box::pin(running.step(index, step, plan, saver)).await
-        };
-        if status == Status::Completed && result.status != Status::Skipped {
-            status = result.status;
-        }
-        steps.push(result);
-    }
-    let left = running.left;
+    let steps = running
+        .all(request, &planned.graph, planned.steps, savers, &mut keeping)
+        .await;
+    let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
+    kernels.close().await;
+    let steps = steps?;
+    let bad = |result: &&StepResult| !matches!(result.status, Status::Completed | Status::Skipped | Status::DoneBefore);
+    let interrupted = steps.iter().any(|result| result.status == Status::Interrupted);
+    let status = match steps.iter().find(bad) {
+        _ if interrupted => Status::Interrupted,
+        Some(result) => result.status,
+        // Stopped between two notebooks: none of them was interrupted, and not all of them ran.
+        None if cancel.is_cancelled() && planned_but_skipped(request, &steps) => Status::Interrupted,
+        None => Status::Completed,
+    };
+    keeping.end(status)?;
     let seconds = Span::since(started).seconds();
     tell(sink, Event::RunFinished { status, seconds });
     Ok(RunResult {
@@ -290,21 +394,276 @@ pub async fn run(
     })
 }
 
+fn planned_but_skipped(request: &Request, results: &[StepResult]) -> bool {
+    let mut both = request.steps.iter().zip(results);
+    both.any(|(step, result)| step.wanted && result.status == Status::Skipped)
+}
+
+/// Takes the outputs of all notebooks that will run, or none.
+fn lock_outputs(request: &Request, run: &str) -> Result<Vec<Saver>> {
+    let writer = Writer { run: run.to_owned() };
+    let mut savers = Vec::new();
+    for (index, step) in request.steps.iter().enumerate() {
+        let output = step.output.as_deref().filter(|_| step.wanted);
+        let twice = request.steps[..index]
+            .iter()
+            .any(|other| other.wanted && other.output.as_deref() == output);
+        if let (true, Some(output)) = (twice, output) {
+            return Err(Error::yours("two notebooks would be written to the same file").at(output));
+        }
+        savers.push(Saver::new(output, &writer)?.only_when_asked(!request.options.save_between_cells));
+    }
+    Ok(savers)
+}
+
+fn open_channel(folder: &Path, masker: &Arc<Masker>) -> Result<Channel> {
+    Channel::open(folder, Arc::clone(masker)).map_err(|error| {
+        Error::configuration("the channel for secrets cannot be opened")
+            .at(folder)
+            .because(error)
+    })
+}
+
+/// Keeps the record of a flow's run.
+struct Keeping<'a> {
+    folder: Option<&'a Path>,
+    record: Record,
+}
+
+impl<'a> Keeping<'a> {
+    fn begin(request: &'a Request, run: &str, started: Timestamp, plans: &[StepPlan], masker: &Masker) -> Result<Self> {
+        let mut given = Json::Object(plan::given(&request.options));
+        masker.mask_json(&mut given);
+        let steps = request.steps.iter().zip(plans);
+        let steps = steps.map(|(step, plan)| match &step.done {
+            Some(done) => done.clone(),
+            None => StepRecord::new(&step.name, &plan.notebook),
+        });
+        let given = given.as_object().cloned().unwrap_or_default();
+        let record = Record::of(request, run, &clock::format(started), given, steps.collect());
+        let keeping = Self {
+            folder: request.folder.as_deref(),
+            record,
+        };
+        keeping.write()?;
+        Ok(keeping)
+    }
+
+    fn started(&mut self, step: usize) -> Result<()> {
+        self.record.steps[step].status = Status::Running;
+        self.write()
+    }
+
+    fn ended(&mut self, step: usize, result: &StepResult) -> Result<()> {
+        self.record.steps[step].ended(result);
+        self.write()
+    }
+
+    fn end(&mut self, status: Status) -> Result<()> {
+        self.record.status = Some(status);
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        self.folder.map_or(Ok(()), |folder| self.record.write(folder))
+    }
+}
+
 struct Running<'a> {
     options: &'a Options,
     environment: &'a Environment,
-    masker: &'a Masker,
+    kernels: &'a Kernels,
+    masker: &'a Arc<Masker>,
     sink: &'a dyn EventSink,
     cancel: &'a CancellationToken,
     run: &'a str,
     channel: &'a Channel,
-    /// What earlier notebooks handed on.
-    results: Object,
-    left: Vec<LeftProcess>,
+    resumes: bool,
+    /// It is no flow but one notebook.
+    alone: bool,
+    left: Mutex<Vec<LeftProcess>>,
+    /// Each step's kernel.
+    specs: &'a [KernelSpec],
+    /// The steps that are likely to start next, the likeliest first.
+    coming: Mutex<Vec<(StartOptions, &'a KernelSpec)>>,
 }
 
-impl Running<'_> {
-    async fn step(&mut self, index: usize, step: &StepRequest, mut plan: StepPlan, mut saver: Saver) -> StepResult {
+/// A kernel that is ready for a notebook.
+struct Started {
+    kernel: Kernel,
+    /// Where code in a kernel that may outlive the run registers values to mask.
+    channel: Option<Channel>,
+}
+
+/// One step on its way.
+struct Job<'a> {
+    index: usize,
+    step: &'a StepRequest,
+    plan: StepPlan,
+    saver: Saver,
+    /// What earlier notebooks handed on to it, or why that cannot be said.
+    handed: Result<Object>,
+}
+
+impl<'a> Running<'a> {
+    /// Runs every step when its turn comes; gives a result for each.
+    async fn all(
+        &self,
+        request: &Request,
+        graph: &Graph,
+        plans: Vec<StepPlan>,
+        savers: Vec<Saver>,
+        keeping: &mut Keeping<'_>,
+    ) -> Result<Vec<StepResult>> {
+        let standing = request.steps.iter().map(|step| Standing {
+            wanted: step.wanted,
+            always: step.always,
+            done: step.done.is_some(),
+        });
+        let mut schedule = Schedule::new(graph, standing.collect(), self.options.jobs);
+        let names: Vec<&str> = request.steps.iter().map(|step| step.name.as_str()).collect();
+        let mut waiting: Vec<Option<(StepPlan, Saver)>> = plans.into_iter().zip(savers).map(Some).collect();
+        let mut results: Vec<Option<StepResult>> = Vec::new();
+        let mut handed_on: Vec<Object> = Vec::new();
+        for (index, step) in request.steps.iter().enumerate() {
+            let done = step.done.as_ref().map(|done| self.done_before(index, step, done));
+            handed_on.push(done.as_ref().map(|done| done.results.clone()).unwrap_or_default());
+            if done.is_some() {
+                waiting[index] = None;
+            }
+            results.push(done);
+        }
+        let mut running = FuturesUnordered::new();
+        loop {
+            if self.cancel.is_cancelled() {
+                schedule.stop();
+            }
+            match schedule.next_step() {
+                Next::Start(index) => {
+                    let Some((plan, saver)) = waiting[index].take() else {
+                        continue;
+                    };
+                    self.noted(index, keeping.started(index));
+                    let takes = |name: &str| plan.declares(name) && plan.parameters.get(name).is_none();
+                    let handed = values::handed(graph, index, &handed_on, &takes, &names).map(|found| {
+                        found
+                            .into_iter()
+                            .fold(Object::new(), |all, each| all.with(&each.name, each.value))
+                    });
+                    let step = &request.steps[index];
+                    running.push(Box::pin(self.step(Job {
+                        index,
+                        step,
+                        plan,
+                        saver,
+                        handed,
+                    })));
+                }
+                Next::PassOver(index) => {
+                    if let Some((plan, _)) = waiting[index].take() {
+                        results[index] = Some(self.passed_over(index, &request.steps[index], &plan));
+                    }
+                }
+                Next::Wait => {
+                    *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = self.coming(&schedule, request);
+                    if let Some((index, result)) = running.next().await {
+                        self.noted(index, keeping.ended(index, &result));
+                        schedule.ended(index, result.status == Status::Completed);
+                        handed_on[index] = result.results.clone();
+                        results[index] = Some(result);
+                    }
+                }
+                Next::Done => break,
+            }
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// The kernels that are likely to start next, at most as many as run at once.
+    fn coming(&self, schedule: &Schedule<'_>, request: &Request) -> Vec<(StartOptions, &'a KernelSpec)> {
+        let steps = schedule.coming().into_iter().take(self.options.jobs.max(1));
+        steps
+            .map(|step| (self.start_options(&request.steps[step]), &self.specs[step]))
+            .collect()
+    }
+
+    /// A record that cannot be written takes away only the going on later: it is no reason to end the run.
+    fn noted(&self, step: usize, written: Result<()>) {
+        if let Err(error) = written {
+            self.warn(
+                step,
+                format!("the run's record cannot be written, so --resume will not know of this: {error}"),
+            );
+        }
+    }
+
+    fn passed_over(&self, index: usize, step: &StepRequest, plan: &StepPlan) -> StepResult {
+        let title = plan.notebook.title();
+        self.did_not_run(index, step, title, Status::Skipped, 0.0)
+    }
+
+    /// What an earlier run made of a step.
+    fn done_before(&self, index: usize, step: &StepRequest, done: &StepRecord) -> StepResult {
+        let result = self.did_not_run(index, step, done.title.clone(), Status::DoneBefore, done.seconds);
+        let output = step.output.clone().filter(|output| output.is_file());
+        let notebook = output.as_ref().and_then(|output| {
+            let bytes = fs_err::read(output).ok()?;
+            Notebook::read(&bytes, output).ok()
+        });
+        StepResult {
+            output,
+            parameters: done.parameters.clone(),
+            results: done.results.clone(),
+            cells: done.cells.clone(),
+            notebook,
+            ..result
+        }
+    }
+
+    fn did_not_run(
+        &self,
+        index: usize,
+        step: &StepRequest,
+        title: Option<String>,
+        status: Status,
+        seconds: f64,
+    ) -> StepResult {
+        tell(
+            self.sink,
+            Event::NotebookFinished {
+                step: index,
+                name: step.name.clone(),
+                status,
+                seconds,
+                failure: None,
+            },
+        );
+        StepResult {
+            name: step.name.clone(),
+            title: title.map(|title| self.masker.mask(&title).into_owned()),
+            input: step.path.clone(),
+            output: None,
+            needs: step.needs.clone(),
+            status,
+            seconds,
+            parameters: Object::new(),
+            results: Object::new(),
+            cells: Vec::new(),
+            failure: None,
+            error: None,
+            kernel: None,
+            notebook: None,
+        }
+    }
+
+    async fn step(&self, job: Job<'_>) -> (usize, StepResult) {
+        let Job {
+            index,
+            step,
+            mut plan,
+            mut saver,
+            handed,
+        } = job;
         let start = Timestamp::now();
         let title = plan.notebook.title().map(|title| self.masker.mask(&title).into_owned());
         tell(
@@ -314,37 +673,39 @@ impl Running<'_> {
                 name: step.name.clone(),
                 title: title.clone(),
                 cells: execute::runnable(&plan.notebook).len(),
-                output: step.output.as_ref().map(|path| path.display().to_string()),
+                output: step.shown_output().map(|path| path.display().to_string()),
             },
         );
         let mut parameters = Object::new();
-        for (name, value) in self.results.iter().filter(|(name, _)| plan.declares(name)) {
-            parameters.set(&name, value.clone());
-        }
-        merge(&mut parameters, plan.parameters.clone());
-        let outcome = self
-            .carry_out(index, step, &mut plan, &parameters, &mut saver, start)
-            .await;
+        let mut kernel = None;
+        let outcome = match (handed, &self.options.place) {
+            (Err(error), _) => Err(error),
+            (Ok(handed), place) => {
+                merge(&mut parameters, handed);
+                merge(&mut parameters, plan.parameters.clone());
+                match place {
+                    Some(place) if !self.options.prepare_only => {
+                        self.hand_over(place.as_ref(), index, step, &mut plan, &parameters, &mut saver)
+                            .await
+                    }
+                    _ => self
+                        .carry_out(index, step, &mut plan, &parameters, &mut saver, start, &mut kernel)
+                        .await
+                        .map(|executed| (executed, None)),
+                }
+            }
+        };
         let (executed, error) = match outcome {
-            Ok(executed) => (executed, None),
+            Ok(outcome) => outcome,
             Err(error) => {
                 let status = match error.kind() {
                     ErrorKind::Interrupted => Status::Interrupted,
                     ErrorKind::Kernel => Status::KernelDied,
                     _ => Status::Failed,
                 };
-                (
-                    Executed {
-                        status,
-                        failure: None,
-                        cells: Vec::new(),
-                        results: Object::new(),
-                    },
-                    Some(error),
-                )
+                (Executed::without_cells(status), Some(error))
             }
         };
-        merge(&mut self.results, executed.results.clone());
         let span = Span::since(start);
         tell(
             self.sink,
@@ -356,13 +717,18 @@ impl Running<'_> {
                 failure: executed.failure.clone(),
             },
         );
+        let masked = match execute::masked(&plan.notebook, self.masker) {
+            Cow::Owned(masked) => Some(masked),
+            Cow::Borrowed(_) => None,
+        };
         let mut shown = Json::Object(parameters);
         self.masker.mask_json(&mut shown);
-        StepResult {
+        let result = StepResult {
             name: step.name.clone(),
             title,
             input: step.path.clone(),
-            output: step.output.clone(),
+            output: step.shown_output(),
+            needs: step.needs.clone(),
             status: executed.status,
             seconds: span.seconds(),
             parameters: shown.as_object().cloned().unwrap_or_default(),
@@ -370,83 +736,103 @@ impl Running<'_> {
             cells: executed.cells,
             failure: executed.failure,
             error,
-            notebook: Some(execute::masked(&plan.notebook, self.masker).into_owned()),
-        }
+            kernel,
+            notebook: Some(masked.unwrap_or(plan.notebook)),
+        };
+        (index, result)
     }
 
-    /// Injects, runs, writes; the executed notebook stays in `plan`.
+    /// Injects, runs, writes; the executed notebook stays in `plan`, and its kernel in `kept` if it goes on.
+    #[allow(clippy::too_many_arguments, reason = "each is another part of one step")]
     async fn carry_out(
-        &mut self,
+        &self,
         index: usize,
         step: &StepRequest,
         plan: &mut StepPlan,
         parameters: &Object,
         saver: &mut Saver,
         start: Timestamp,
+        kept: &mut Option<Kept>,
     ) -> Result<Executed> {
         let notebook = &mut plan.notebook;
-        execute::prepare(notebook);
+        let run = !self.options.prepare_only;
+        execute::prepare(notebook, run);
         if !parameters.is_empty() {
             inject(notebook, translator(&plan.kernel.name, &plan.language)?, parameters)?;
             // The injected cell is as pending as the others.
-            execute::prepare(notebook);
+            if run {
+                execute::prepare(notebook, run);
+            }
         }
         if self.options.report_mode {
             hide_sources(notebook);
         }
         let input = step.path.display().to_string();
         let output = step
-            .output
-            .as_ref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
+            .shown_output()
+            .map_or_else(|| "-".to_owned(), |path| path.display().to_string());
         let mut entry = NotebookEntry {
             parameters,
             input: &input,
             output: &output,
-            start,
+            start: run.then_some(start),
             end: None,
         };
         execute::notebook_entry(notebook, &entry);
-        let nothing = Executed {
-            status: Status::Completed,
-            failure: None,
-            cells: Vec::new(),
-            results: Object::new(),
-        };
         if self.options.prepare_only {
-            saver.save(notebook, self.masker)?;
-            return Ok(nothing);
+            saver.finish(notebook, self.masker)?;
+            return Ok(Executed::without_cells(Status::Completed));
         }
-        let started = self.start(step, plan).await;
+        let taken_up = self.take_up(index, step, notebook).await?;
+        let (first, results, ready) = match taken_up {
+            Some(taken) => (taken.first, taken.results, Ok(taken.started)),
+            None => (0, Object::new(), self.start(step, plan).await),
+        };
         let notebook = &mut plan.notebook;
-        let mut kernel = match started {
-            Ok(kernel) => kernel,
+        let Started { mut kernel, channel } = match ready {
+            Ok(started) => started,
             Err(error) => {
                 entry.end = Some((Span::since(start), Json::Bool(true)));
                 execute::notebook_entry(notebook, &entry);
-                saver.save(notebook, self.masker)?;
+                saver.finish(notebook, self.masker)?;
                 return Err(error);
             }
         };
+        self.start_ahead();
         if let Json::Object(info) = kernel.language_info() {
             notebook.metadata_mut().set("language_info", info.clone());
         }
         let mut execution = Execution {
             step: index,
             cell_timeout: self.options.cell_timeout,
-            autosave: self.options.autosave,
+            autosave: if self.options.save_between_cells {
+                self.options.autosave
+            } else {
+                Duration::ZERO
+            },
             allow_errors: self.options.allow_errors,
+            allow_error_names: &self.options.allow_error_names,
             repeat: self.options.repeat,
             masker: self.masker,
             sink: self.sink,
             cancel: self.cancel,
             saver,
+            first,
+            end_by: self.options.notebook_timeout.map(|limit| Instant::now() + limit),
         };
-        let outcome = Box::pin(execution.run(&mut kernel, notebook)).await;
+        let mut outcome = Box::pin(execution.run(&mut kernel, notebook)).await;
+        if let Ok(executed) = &mut outcome {
+            let mut all = results;
+            merge(&mut all, executed.results.clone());
+            executed.results = all;
+        }
         let status = outcome.as_ref().map_or(Status::Failed, |executed| executed.status);
         entry.end = Some((Span::since(start), Json::Bool(status != Status::Completed)));
         execute::notebook_entry(notebook, &entry);
+        let state = outcome
+            .as_ref()
+            .ok()
+            .and_then(|executed| kept::state(executed, notebook, self.masker));
         if let Ok(Executed {
             failure: Some(failure), ..
         }) = &outcome
@@ -454,35 +840,139 @@ impl Running<'_> {
             execute::add_markers(notebook, failure.index);
         }
         // Written before the kernel ends: its end may take a while, and nothing more is to come.
-        let saved = saver.save(notebook, self.masker);
+        let saved = saver.finish(notebook, self.masker);
+        *kept = self.keep(index, step, plan, status, state, &mut kernel);
+        drop(channel);
+        if kept.is_some() {
+            saved?;
+            return outcome;
+        }
         let gently = matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
-        for mut left in Box::pin(kernel.shut_down(gently)).await {
+        let processes = Box::pin(kernel.shut_down(gently)).await;
+        let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut left in processes {
             left.command = self.masker.mask(&left.command).into_owned();
-            if !self
-                .left
+            if !known
                 .iter()
                 .any(|known| known.pid == left.pid && known.started == left.started)
             {
-                self.left.push(left);
+                known.push(left);
             }
         }
+        drop(known);
         saved?;
         outcome
     }
 
-    async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Kernel> {
-        let options = StartOptions {
-            folder: step.folder.clone(),
-            variables: vec![(MASK_VARIABLE.to_owned(), self.channel.path().display().to_string())],
+    /// Lets another place run it; the executed notebook stays in `plan`.
+    async fn hand_over(
+        &self,
+        place: &dyn Place,
+        index: usize,
+        step: &StepRequest,
+        plan: &mut StepPlan,
+        parameters: &Object,
+        saver: &mut Saver,
+    ) -> Result<(Executed, Option<Box<Error>>)> {
+        // A secret's value travels apart from the parameters, and its reference there is another one.
+        let mut parameters = parameters.clone();
+        let mut secrets = Vec::new();
+        for secret in &self.options.secrets {
+            if parameters.get(&secret.name).and_then(Json::as_str).as_deref() == Some(&*secret.reference) {
+                parameters.remove(&secret.name);
+                secrets.push(secret);
+            }
+        }
+        let task = Task {
+            run: self.run,
+            step: index,
+            name: &step.name,
+            notebook: &plan.notebook,
+            parameters: &parameters,
+            secrets,
+            folder: &step.folder,
+            options: self.options,
+            temporary: &self.environment.temporary,
+        };
+        let finished = place.run(&task, self.sink, self.cancel).await;
+        let notebook = &mut plan.notebook;
+        let Finished {
+            status,
+            failure,
+            cells,
+            results,
+            notebook: executed,
+            error,
+            left,
+        } = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                execute::prepare(notebook, true);
+                saver.finish(notebook, self.masker)?;
+                return Err(error);
+            }
+        };
+        match executed {
+            Some(executed) => *notebook = executed,
+            None => execute::prepare(notebook, true),
+        }
+        // It has its paths there; people look for those that they gave.
+        let entry = notebook.metadata_mut().object_mut("papermill");
+        let output = step.output.as_ref().map(|path| path.display().to_string());
+        entry.set("input_path", step.path.display().to_string().as_str());
+        entry.set("output_path", output.unwrap_or_default().as_str());
+        saver.finish(notebook, self.masker)?;
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+        let executed = Executed {
+            status,
+            failure,
+            cells,
+            results,
+        };
+        Ok((executed, error))
+    }
+
+    /// Starts the kernel of one step. The only place that does.
+    async fn start(&self, step: &StepRequest, plan: &StepPlan) -> Result<Started> {
+        let options = self.start_options(step);
+        let kernel = self.kernels.start(&plan.kernel, &options, self.cancel).await?;
+        let channel = if options.keep.is_some() {
+            kernel.announce(self.about(step, &plan.kernel.name))?;
+            Some(open_channel(kernel.folder(), self.masker)?)
+        } else {
+            None
+        };
+        Ok(Started { kernel, channel })
+    }
+
+    fn start_options(&self, step: &StepRequest) -> StartOptions {
+        let may_be_kept = self.options.keep_kernel != KeepKernel::Never;
+        let mask = match may_be_kept {
+            // It must be found where the kernel looks for it also by a later run.
+            true => format!("{{kernel_folder}}/{}", Channel::NAME),
+            false => self.channel.path().display().to_string(),
+        };
+        StartOptions {
+            folder: self.kernels.absolute(&step.folder),
+            variables: vec![(MASK_VARIABLE.to_owned(), mask)],
             run: self.run.to_owned(),
             patience: self.options.start_timeout,
-        };
-        Kernel::start(&plan.kernel, &options, self.environment, self.cancel).await
+            debugger: self.options.debugger,
+            keep: may_be_kept.then(|| self.environment.kept.clone()),
+        }
+    }
+
+    /// Starts the kernels of the steps that come next, as many as may run at once. Called when a kernel has started: not
+    /// before, since the notebook that waits goes first.
+    fn start_ahead(&self) {
+        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        self.kernels
+            .prepare(coming.iter().map(|(options, spec)| (*spec, options)));
     }
 }
 
 /// Tells viewers to fold the code away.
-fn hide_sources(notebook: &mut crate::notebook::Notebook) {
+fn hide_sources(notebook: &mut Notebook) {
     for index in 0..notebook.cell_count() {
         let code = notebook
             .cell(index)

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::events::Status;
 use crate::json::Object;
-use crate::kernel::LeftProcess;
+use crate::kernel::{Kept, LeftProcess};
 use crate::notebook::Notebook;
 
 /// The version of the result's shape.
@@ -45,6 +45,8 @@ pub struct StepResult {
     pub input: PathBuf,
     /// The executed notebook.
     pub output: Option<PathBuf>,
+    /// The places of the steps that it needs.
+    pub needs: Vec<usize>,
     /// How it ended.
     pub status: Status,
     /// How long it took, the kernel's start and end included.
@@ -60,13 +62,15 @@ pub struct StepResult {
     /// Why it could not be carried through, if that was no cell's doing.
     #[serde(serialize_with = "as_text")]
     pub error: Option<Box<Error>>,
+    /// Its kernel, if that was kept.
+    pub kernel: Option<Kept>,
     /// The executed notebook, masked.
     #[serde(skip)]
     pub notebook: Option<Notebook>,
 }
 
 /// One cell that ran.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
     /// The cell's place in the notebook that was run, from 0.
     pub index: usize,
@@ -76,10 +80,16 @@ pub struct CellResult {
     pub status: Status,
     /// How long it took.
     pub seconds: f64,
+    /// Processor time that the kernel and what runs in its session used for it, in seconds, to a hundredth.
+    pub processor_seconds: f64,
+    /// Memory that these use at its end, in bytes; 0 if the kernel has died.
+    pub memory: u64,
+    /// How much more that is than at its start.
+    pub memory_growth: i64,
 }
 
 /// The cell that ended a notebook.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellFailure {
     /// The cell's place in the notebook that was run, from 0.
     pub index: usize,

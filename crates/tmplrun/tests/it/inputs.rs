@@ -50,7 +50,7 @@ fn an_output_that_cannot_be_written_is_found_before_running() {
 fn a_notebook_without_an_output_path_is_asked_about() {
     let lab = Lab::new();
     lab.notebook("n.ipynb", &[code("1")]);
-    lab.run(&["n.ipynb"])
+    lab.run_on_a_terminal(&["n.ipynb"])
         .expect(2)
         .says("where should the executed notebook go?");
     lab.run(&["n.ipynb", "o.ipynb", "--from", "1"])
@@ -87,8 +87,6 @@ fn preparing_injects_and_does_not_run() {
     lab.run(&["n.ipynb", "o-{alpha}.ipynb", "--prepare-only", "-p", "alpha", "2"])
         .expect(0);
     assert!(lab.text("o-2.ipynb").contains("injected-parameters"));
-    let help = lab.run(&["n.ipynb", "--help-notebook"]).expect(0);
-    assert!(help.stdout.contains("alpha: any type (default 1)"));
 }
 
 #[test]
@@ -120,4 +118,21 @@ fn help_and_completions_are_there() {
         assert!(lab.run(&["--completions", shell]).expect(0).stdout.contains("tmplrun"));
     }
     lab.run(&["--no-such-option"]).expect(2);
+    lab.run(&[]).expect(2).says("a notebook, or a folder");
+    let page = lab.run(&["--man-page"]).expect(0).stdout;
+    assert!(page.starts_with(".ie") && page.contains(".TH tmplrun 1"), "{page}");
+    let plain = page.replace('\\', "");
+    for option in [
+        "--parameters_raw",
+        "--inject-paths",
+        "--language",
+        "--stdout-file",
+        "--secret",
+        "--log-level",
+    ] {
+        assert!(plain.contains(option), "{option} is not in the manual page");
+    }
+    for section in [".SH NAME", ".SH OPTIONS", "Exit codes:"] {
+        assert!(page.contains(section), "{section}");
+    }
 }

@@ -129,6 +129,35 @@ impl Lab {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// The same with a terminal as standard output.
+    pub(crate) fn run_on_a_terminal(&self, arguments: &[&str]) -> Run {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let mut command = self.command(arguments);
+        command.stdout(theirs).stderr(Stdio::piped());
+        command.spawn().unwrap().wait_with_output().unwrap().into()
+    }
+
+    /// The same with text on a pipe as standard input.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {
+        use std::io::Write as _;
+
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that does not read its input is no fault of the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap().into()
+    }
+
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments)
             .stdout(Stdio::piped())
@@ -145,6 +174,42 @@ impl Lab {
                 Ok(text) if !text.is_empty() => return text,
                 _ => assert!(Instant::now() < deadline, "{name} was not written"),
             }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The processes that were started from here, whoever their parent is now.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let home = format!("HOME={}", self.path("home").display());
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && alive(pid))
+            .filter(|pid| {
+                std::fs::read(format!("/proc/{pid}/environ"))
+                    .is_ok_and(|block| block.split(|byte| *byte == 0).any(|entry| entry == home.as_bytes()))
+            })
+            .collect()
+    }
+
+    /// Waits until nothing that was started from here lives, and no file or socket of the runner is left.
+    pub(crate) fn await_nothing(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let processes = self.processes();
+            let files: Vec<_> = std::fs::read_dir(self.path("t"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            let folder = self.path("t").display().to_string();
+            let sockets = std::fs::read_to_string("/proc/net/unix").unwrap().contains(&folder);
+            if processes.is_empty() && files.is_empty() && !sockets {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "left behind: processes {processes:?}, files {files:?}, sockets: {sockets}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

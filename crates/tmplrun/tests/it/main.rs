@@ -4,12 +4,23 @@
 //! fail, since a test that did not run proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod bad_kernels;
 mod documents;
 mod ends;
+mod example;
 mod flows;
+mod graphs;
 mod inputs;
+mod kept;
 mod kernels;
 mod lab;
 mod masking;
+mod options;
+mod papermill;
 mod parameters;
+mod resume;
+mod rust;
 mod secrets;
+mod slurm;
+mod stores;
+mod warmth;

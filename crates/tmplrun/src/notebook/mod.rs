@@ -1,14 +1,21 @@
 //! The notebook document, kept raw.
 //!
 //! Nothing is ever mapped onto a schema and back: cells are views into the JSON that was read, so what this program does
-//! not know survives. Reading checks only what running needs (an object, format 4, cells that are objects), and says
-//! where the fault is.
+//! not know survives. Reading checks only what running needs, and says where the fault is. Format 4 keeps its minor
+//! version; format 3 becomes 4.5 in memory, since nothing writes it any more. [`Notebook::typed`] gives a copy as the
+//! `nbformat` crate's types.
+
+mod check;
+mod typed;
+mod upgrade;
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Object, Style};
+
+pub use typed::{Adaptation, AdaptationKind, Typed};
 
 /// A notebook of format 4.
 #[derive(Debug, Clone)]
@@ -64,54 +71,67 @@ impl Notebook {
         let Json::Object(root) = document else {
             return Err(Error::yours("this is not a notebook: its outermost value is not an object").at(path));
         };
-        let notebook = Self {
+        let mut notebook = Self {
             root,
             style: Style::of(text),
         };
-        notebook.check(path)?;
+        notebook.format(body, path)?;
         Ok(notebook)
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
-        let number = |key: &str| self.root.get(key).and_then(Json::as_i64);
-        match number("nbformat") {
-            Some(4) => {}
-            Some(version @ 1..=3) => {
-                return Err(Error::yours(format!("notebook format {version} is too old"))
-                    .at(path)
-                    .help("open it in Jupyter and save it, or run `jupyter nbconvert --to notebook` on it"));
-            }
-            Some(version) => {
-                return Err(Error::yours(format!("notebook format {version} is not known here"))
-                    .at(path)
-                    .help("formats 4.0 and later 4.x can be run"));
-            }
-            None => {
-                return Err(
-                    Error::yours("this is JSON, but not a notebook: `nbformat` is missing or not a number")
-                        .at(path)
-                        .help("check that this is the right file"),
-                );
-            }
-        }
-        let Some(cells) = self.root.get("cells").and_then(Json::as_array) else {
-            return Err(Error::yours("this notebook has no list of `cells`").at(path));
+    /// Checks the document, and brings it to format 4.
+    fn format(&mut self, body: &str, path: &Path) -> Result<()> {
+        let located = |fault: check::Fault| {
+            let (line, column) = json::locate(body, &fault.path);
+            Error::yours(format!("column {column}: {}", fault.message))
+                .at(path)
+                .line(line)
+                .help("open it in Jupyter and save it, or correct the file by hand")
         };
-        for (index, cell) in cells.iter().enumerate() {
-            if cell.text("cell_type").is_none() {
-                return Err(Error::yours(format!("cell {} has no `cell_type`", index + 1)).at(path));
+        match self.root.get("nbformat").and_then(Json::as_i64) {
+            Some(4) => check::current(&self.root).map_err(located),
+            Some(3) => {
+                check::old(&self.root).map_err(located)?;
+                upgrade::upgrade(&mut self.root);
+                Ok(())
             }
-            if cell.get("source").is_some_and(|source| source.joined().is_none()) {
-                return Err(Error::yours(format!("cell {}: `source` is not text", index + 1)).at(path));
-            }
+            Some(version @ 1..=2) => Err(Error::yours(format!("notebook format {version} is too old"))
+                .at(path)
+                .help("open it in Jupyter and save it, or run `jupyter nbconvert --to notebook` on it")),
+            Some(version) => Err(Error::yours(format!("notebook format {version} is not known here"))
+                .at(path)
+                .help("formats 3 and 4 can be run")),
+            None => Err(
+                Error::yours("this is JSON, but not a notebook: `nbformat` is missing or not a number")
+                    .at(path)
+                    .help("check that this is the right file"),
+            ),
         }
-        Ok(())
+    }
+
+    /// The notebook as the `nbformat` crate's types, for reading, and what they cannot hold.
+    ///
+    /// # Errors
+    /// When it does not fit these types even so.
+    pub fn typed(&self) -> Result<Typed> {
+        typed::typed(&Json::Object(self.root.clone()))
     }
 
     /// The file's text, in the style in which it was read.
     #[must_use]
     pub fn write(&self) -> String {
-        self.style.write(&Json::Object(self.root.clone()))
+        let mut bytes = Vec::new();
+        // Memory takes everything.
+        let _ = self.write_to(&mut bytes);
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Writes the file's text to `to`, without having all of it in memory a second time.
+    ///
+    /// # Errors
+    /// When `to` takes no more.
+    pub fn write_to(&self, to: &mut dyn std::io::Write) -> std::io::Result<()> {
+        self.style.write_to(&self.root, to)
     }
 
     /// The cells, for reading.
@@ -129,6 +149,18 @@ impl Notebook {
     #[must_use]
     pub fn cell(&self, index: usize) -> Option<Cell<'_>> {
         self.cell_values().get(index).map(Cell)
+    }
+
+    /// The cells as they stand in the document.
+    pub(crate) fn cells_raw(&self) -> &[Json] {
+        self.cell_values()
+    }
+
+    /// Puts another cell in the place of the one at `index`.
+    pub(crate) fn replace_cell(&mut self, index: usize, cell: Json) {
+        if let Some(place) = self.cells_mut().and_then(|cells| cells.get_mut(index)) {
+            *place = cell;
+        }
     }
 
     fn cell_values(&self) -> &[Json] {
@@ -166,7 +198,7 @@ impl Notebook {
             cell.set("execution_count", Json::Null);
         }
         if self.minor() >= 5 {
-            cell.set("id", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+            cell.set("id", new_id());
         }
         cell.set("metadata", Object::new().with("tags", Json::from(tags)));
         if code {
@@ -288,8 +320,37 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// A cell's id, as nbformat makes them where no words are wanted.
+fn new_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+}
+
 /// Text the way notebooks keep it: a list of lines, each with its newline.
 #[must_use]
 pub fn lines(text: &str) -> Json {
     Json::from(text.split_inclusive('\n').map(Json::from).collect::<Vec<_>>())
+}
+
+/// [`lines`] of a text that is not needed any more; a single large line keeps its memory, and the text's memory goes back
+/// while its lines are made.
+pub(crate) fn into_lines(mut text: String) -> Json {
+    const STEP: usize = 4 << 20;
+    let mut items = Vec::new();
+    let mut give_back = text.len().saturating_sub(STEP);
+    while let Some(at) = text.as_bytes()[..text.len().saturating_sub(1)]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+    {
+        items.push(Json::from(&text[at + 1..]));
+        text.truncate(at + 1);
+        if text.len() < give_back {
+            text.shrink_to_fit();
+            give_back = text.len().saturating_sub(STEP);
+        }
+    }
+    if !text.is_empty() {
+        items.push(Json::from(text));
+    }
+    items.reverse();
+    Json::from(items)
 }
