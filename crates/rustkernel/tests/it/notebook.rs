@@ -1,4 +1,4 @@
-//! Notebook 030 from end to end: `tmplrun` finds this program, the cells call the engine, and the nodes are those of a
+//! Notebook 021 from end to end: `tmplrun` finds this program, the cells call the engine, and the nodes are those of a
 //! world in memory, which runs no commands but keeps everything else.
 
 use std::path::{Path, PathBuf};
@@ -63,8 +63,8 @@ fn the_cluster_primitives_work_from_rust() {
     std::fs::create_dir_all(at("notebooks/hpc")).unwrap();
     std::os::unix::fs::symlink(repository().join("crates"), at("crates")).unwrap();
     std::fs::copy(
-        repository().join("notebooks/hpc/030-from-rust.ipynb"),
-        at("notebooks/hpc/030-from-rust.ipynb"),
+        repository().join("notebooks/hpc/021-from-rust.ipynb"),
+        at("notebooks/hpc/021-from-rust.ipynb"),
     )
     .unwrap();
     std::fs::write(at("notebooks/hpc/demo.cluster.yaml"), DESIGN).unwrap();
@@ -89,7 +89,7 @@ fn the_cluster_primitives_work_from_rust() {
     }
     let run = |parameters: &[&str]| {
         Command::new(program("tmplrun"))
-            .args(["030-from-rust.ipynb", "out.ipynb"])
+            .args(["021-from-rust.ipynb", "out.ipynb"])
             .args(parameters)
             .current_dir(at("notebooks/hpc"))
             .env(
