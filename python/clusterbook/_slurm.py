@@ -269,7 +269,9 @@ class Slurm:
             code = f", exit status {done.exit_code}" if done.exit_code else ""
             reason = done.row.get("reason")
             raise JobError(
-                f"job {id} ended as {done.state}{code}" + (f" ({reason})" if reason else "") + _last_words(done),
+                f"job {id} ended as {done.state}{code}"
+                + (f" ({reason})" if reason else "")
+                + _last_words(done),
                 hint=f"look at its output with cluster.slurm.job({id}).output()",
                 job=done,
             )

@@ -216,13 +216,19 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let write = || -> std::io::Result<()> {
+        // A file that was there keeps its mode; a new one gets what an ordinary file gets, which the umask limits.
+        let old = fs_err::metadata(path).map(|old| old.permissions()).ok();
         let mut file = tempfile::Builder::new()
             .prefix(".tmplrun-")
+            .permissions(match old {
+                Some(_) => std::fs::Permissions::from_mode(0o600),
+                None => std::fs::Permissions::from_mode(0o666),
+            })
             .tempfile_in(folder_of(path))?;
         content(file.as_file_mut())?;
-        // A file that was there keeps its mode; a new one gets what an ordinary file gets.
-        let mode = fs_err::metadata(path).map_or(0o644, |old| old.permissions().mode());
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        if let Some(old) = old {
+            file.as_file().set_permissions(old)?;
+        }
         file.persist(path).map(drop).map_err(|error| error.error)
     };
     write().map_err(|error| unwritable(path, error))

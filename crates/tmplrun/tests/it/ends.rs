@@ -251,3 +251,38 @@ fn children_end_with_the_kernel_and_what_left_is_listed() {
     }
     assert_eq!(listed.len(), 2, "{listed:?}");
 }
+
+#[test]
+fn the_umask_limits_who_reads_an_output_and_an_old_one_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let lab = Lab::new();
+    lab.notebook("n.ipynb", &[code("1")]);
+    let mode = || std::fs::metadata(lab.path("o.ipynb")).unwrap().permissions().mode() & 0o777;
+    let run = || {
+        let program = env!("CARGO_BIN_EXE_tmplrun");
+        let words = [
+            "umask 077; exec \"$@\"",
+            "sh",
+            program,
+            "n.ipynb",
+            "o.ipynb",
+            "--prepare-only",
+        ];
+        let usual = lab.command(&[]);
+        let variables = usual.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let mut command = std::process::Command::new("sh");
+        command
+            .arg("-c")
+            .args(words)
+            .env_clear()
+            .envs(variables)
+            .current_dir(lab.path(""));
+        assert!(command.status().unwrap().success());
+    };
+    run();
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(lab.path("o.ipynb"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    run();
+    assert_eq!(mode(), 0o640);
+}
