@@ -118,6 +118,12 @@ impl Run<'_> {
             }
         }
         self.last_rounds(&mut outcomes).await;
+        // Told in the plan's order, and not in that of their ends.
+        outcomes.sort_by_key(|outcome| {
+            changes
+                .iter()
+                .position(|change| change.node.as_deref() == Some(outcome.node))
+        });
         let mut ends: BTreeMap<String, Result<(), String>> = drained;
         for outcome in outcomes {
             for (change, text) in outcome.done {
