@@ -179,7 +179,7 @@ impl Client {
         let mut cell = Cell::default();
         let mut idle = false;
         let done = async {
-            while !(idle && !cell.reply.is_null()) && !enough(&cell) {
+            while (!idle || cell.reply.is_null()) && !enough(&cell) {
                 let (on_iopub, message) = tokio::select! {
                     message = self.iopub.recv() => (true, message.unwrap()),
                     message = self.shell.recv() => (false, message.unwrap()),
