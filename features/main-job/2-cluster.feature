@@ -47,6 +47,10 @@ Feature: What the notebooks have built is a real Slurm cluster
     And every node answers "su - taro -c 'test -w $HOME && pwd'" with "/home/taro"
     And every node answers "stat -c %U:%G:%a /home/taro" with "taro:taro:700"
 
+  Scenario: A fresh login has environment modules, on every node
+    Then every node answers "su - taro -c 'module load openmpi && command -v mpirun'" with "/usr/lib/openmpi-module/bin/mpirun"
+    And every node answers "su - taro -c 'module -t avail 2>&1 | grep -c ^openmpi/'" with "1"
+
   Scenario: 121: Linpack's answer is right, and it was big enough to mean something
     Then Linpack's file on the cluster says that every residual check PASSED, for N of at least 8000, over at least 4 ranks
     And its ranks ran on at least 2 nodes

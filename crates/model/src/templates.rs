@@ -33,6 +33,14 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
         "journald.conf",
         include_str!("../../../templates/images/files/journald.conf"),
     ),
+    (
+        "modulespath",
+        include_str!("../../../templates/images/files/modulespath"),
+    ),
+    (
+        "openmpi.lua",
+        include_str!("../../../templates/images/files/openmpi.lua"),
+    ),
     ("common.sh", include_str!("../../../templates/images/files/common.sh")),
     ("master.sh", include_str!("../../../templates/images/files/master.sh")),
     (

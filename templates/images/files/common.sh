@@ -20,7 +20,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     systemctl mask "$unit"
 done
 
-# In a container these belong to the machine outside: its kernel, its mounts, its devices, its screens. On a real machine they
+# In a container these belong to the machine outside: its kernel, its clock, its mounts, its devices, its screens. On a real machine they
 # run as usual, so one image serves both.
 for unit in \
     console-getty.service getty-static.service getty@.service \
@@ -30,7 +30,7 @@ for unit in \
     systemd-random-seed.service systemd-remount-fs.service systemd-sysctl.service \
     systemd-tmpfiles-setup-dev-early.service systemd-tmpfiles-setup-dev.service \
     systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket \
-    systemd-resolved.service systemd-timesyncd.service \
+    systemd-resolved.service systemd-timesyncd.service chrony.service \
     systemd-logind.service systemd-ask-password-console.path systemd-ask-password-wall.path \
     systemd-sysext.socket systemd-creds.socket systemd-hostnamed.socket systemd-initctl.socket \
     systemd-update-utmp.service systemd-journal-flush.service; do
@@ -42,6 +42,15 @@ done
 mkdir -p /etc/systemd/system-generators
 for generator in hibernate-resume rc-local run ssh system-update sysv tpm2; do
     ln -sf /dev/null "/etc/systemd/system-generators/systemd-$generator-generator"
+done
+
+# `module load openmpi`: the modulefile is named after the version that was installed, and its folder holds the commands without the
+# endings by which the distribution tells the kinds of MPI apart.
+version=$(dpkg-query -W -f '${Version}' openmpi-bin)
+mv /etc/lmod/modules/openmpi/packaged.lua "/etc/lmod/modules/openmpi/${version%%-*}.lua"
+install -d -m 0755 /usr/lib/openmpi-module/bin
+for program in mpicc mpicxx mpic++ mpifort mpif77 mpif90 mpirun mpiexec; do
+    ln -s "/usr/bin/$program.openmpi" "/usr/lib/openmpi-module/bin/$program"
 done
 
 # Three services rebuild caches on the first boot after /usr changed. Do it once here instead of once per node.
