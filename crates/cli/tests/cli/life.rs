@@ -76,7 +76,7 @@ fn a_cluster_lives_through_every_command() {
     assert_eq!(listed["clusters"][0]["name"], "demo");
     let path = listed["clusters"][0]["design_path"].as_str().unwrap();
     assert!(
-        path.ends_with("/work/demo.cluster.yaml") && path.starts_with('/'),
+        path.ends_with("/place/demo.cluster.yaml") && path.starts_with('/'),
         "{path}"
     );
 

@@ -29,7 +29,7 @@ impl Place {
     /// Without a world.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs_err::create_dir(folder.path().join("work")).unwrap();
+        fs_err::create_dir(folder.path().join("place")).unwrap();
         Self { folder, world: None }
     }
 
@@ -59,7 +59,7 @@ impl Place {
 
     /// Where the commands run.
     pub(crate) fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
+        self.folder.path().join("place")
     }
 
     /// The state folder.
