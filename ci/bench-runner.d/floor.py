@@ -50,7 +50,9 @@ class BareKernel:
         self._control = self._socket(zmq.DEALER, home / "s-4")
         self._iopub = self._socket(zmq.SUB, home / "s-2")
         self._iopub.subscribe(b"")
-        self.ask("kernel_info_request", {})
+        # What the kernel published before the subscription reached it never comes, so this may have to be asked again.
+        while not self.ask("kernel_info_request", {}, patience=0.2):
+            pass
 
     def _socket(self, kind: int, path: Path) -> zmq.Socket[Any]:
         # Connecting before the kernel listens would cost a wait of a tenth of a second.
@@ -73,12 +75,15 @@ class BareKernel:
         socket.send_multipart([DELIMITER, sign.hexdigest().encode(), *parts])
         return number
 
-    def ask(self, kind: str, content: dict[str, Any]) -> None:
-        """Sends a request and waits for its reply, and for the kernel to be idle again."""
+    def ask(self, kind: str, content: dict[str, Any], patience: float | None = None) -> bool:
+        """Sends a request and waits for its reply, and for the kernel to be idle again; says whether both came."""
         number = self._send(self._shell, kind, content)
         replied = idle = False
         while not (replied and idle):
-            for socket in zmq.select([self._shell, self._iopub], [], [])[0]:
+            ready = zmq.select([self._shell, self._iopub], [], [], patience)[0]
+            if not ready:
+                return False
+            for socket in ready:
                 parts = socket.recv_multipart()
                 at = parts.index(DELIMITER)
                 header, parent, content_read = (json.loads(parts[at + index]) for index in (2, 3, 5))
@@ -88,6 +93,7 @@ class BareKernel:
                     replied = True
                 elif header["msg_type"] == "status":
                     idle = content_read["execution_state"] == "idle"
+        return True
 
     def execute(self, code: str) -> None:
         self.ask(

@@ -239,12 +239,14 @@ fn compact(out: &mut impl Write, value: &Json) -> std::io::Result<()> {
         Json::String(text) => quoted(out, text.literal()),
         Json::Array(array) => {
             out.write_all(b"[")?;
-            for (index, item) in array.items.iter().enumerate() {
-                if index > 0 {
-                    out.write_all(b",")?;
+            let (mut first, mut outcome) = (true, Ok(()));
+            array.each(|item| {
+                if outcome.is_ok() {
+                    let separator: &[u8] = if std::mem::take(&mut first) { b"" } else { b"," };
+                    outcome = out.write_all(separator).and_then(|()| compact(out, item));
                 }
-                compact(out, item)?;
-            }
+            })?;
+            outcome?;
             out.write_all(b"]")
         }
         Json::Object(object) => {

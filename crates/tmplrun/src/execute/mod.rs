@@ -23,7 +23,7 @@ use outputs::{Outputs, Shown};
 
 use crate::error::Result;
 use crate::events::{Event, EventSink, Status, Stream, tell};
-use crate::json::{Json, Object};
+use crate::json::{Json, Object, Shelf};
 use crate::kernel::{Incoming, Kernel};
 use crate::mask::{Masker, StreamMask};
 use crate::notebook::{CellKind, Notebook};
@@ -58,6 +58,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) sink: &'a dyn EventSink,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) saver: &'a mut Saver,
+    /// Where outputs go that memory need not hold.
+    pub(crate) shelf: &'a Shelf,
     /// The first cell to run: those before it have run in this kernel.
     pub(crate) first: usize,
     /// When the notebook as a whole must have ended.
@@ -172,7 +174,7 @@ impl Execution<'_> {
     /// Runs every cell in order until one ends the notebook.
     pub(crate) async fn run(&mut self, kernel: &mut Kernel, notebook: &mut Notebook) -> Result<Executed> {
         let runnable = runnable(notebook);
-        let mut outputs = Outputs::default();
+        let mut outputs = Outputs::with_shelf(self.shelf.clone());
         let mut executed = Executed::without_cells(Status::Completed);
         let mut number = runnable.iter().filter(|index| **index < self.first).count();
         let mut used = kernel.usage();
@@ -208,7 +210,8 @@ impl Execution<'_> {
                 .unwrap_or_default();
             let mut end = End::Done;
             for _ in 0..self.repeat.max(1) {
-                end = self.cell(kernel, notebook, &mut outputs, index, &source).await?;
+                let last = runnable.last() == Some(&index);
+                end = self.cell(kernel, notebook, &mut outputs, index, &source, last).await?;
                 if !matches!(end, End::Done) {
                     break;
                 }
@@ -265,7 +268,7 @@ impl Execution<'_> {
 
     /// Makes a result of the last output of a cell that is tagged for it.
     fn take_result(&self, notebook: &Notebook, index: usize, outputs: &mut Outputs) {
-        let last = notebook.cell(index).and_then(|cell| cell.outputs().last());
+        let last = notebook.cell(index).and_then(|cell| cell.last_output());
         match last.and_then(outputs::tagged_result) {
             Some(result) => merge(&mut outputs.results, result),
             None => tell(
@@ -359,10 +362,11 @@ impl Execution<'_> {
         outputs: &mut Outputs,
         index: usize,
         source: &str,
+        last: bool,
     ) -> Result<End> {
         outputs.begin(notebook, index);
         self.saver.cell_started(index, Timestamp::now())?;
-        let request = kernel.execute(source, false).await?;
+        let request = kernel.execute(source, last).await?;
         // Whichever comes first: the cell's time or the notebook's.
         let deadline = [self.cell_timeout.map(soon), self.end_by].into_iter().flatten().min();
         let mut alarms = Alarms {

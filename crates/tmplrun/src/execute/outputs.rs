@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::json::{self, Json, Object};
+use crate::json::{self, Array, Json, Object, Shelf};
 use crate::kernel::Message;
 use crate::mask::{Masker, StreamMask};
 use crate::notebook::{Notebook, into_lines, lines};
 
 use super::widgets::Widgets;
+
+/// When outputs have come to so much text, they are put away.
+const MUCH: usize = 128 * 1024;
 
 /// Display data of this type is a result: a JSON object that later notebooks of a flow may take as parameters.
 pub const RESULT_TYPE: &str = "application/vnd.tmplrun.result+json";
@@ -22,6 +25,11 @@ pub(super) struct Outputs {
     /// Where each display id stands, in the whole notebook.
     displays: HashMap<String, Vec<(usize, usize)>>,
     widgets: Widgets,
+    /// Where outputs go that memory need not hold; they stay in memory without one.
+    shelf: Option<Shelf>,
+    /// How much text of outputs is in memory, about, and which cells have it beside the running one.
+    loose: usize,
+    loose_cells: Vec<usize>,
     /// What cells handed on.
     pub(super) results: Object,
 }
@@ -31,7 +39,41 @@ struct OpenStream {
     name: String,
     output: usize,
     text: String,
+    /// Where its last whole line ends.
+    whole: usize,
     mask: StreamMask,
+}
+
+impl OpenStream {
+    fn append(&mut self, text: &str) {
+        if let Some(end) = text.rfind('\n') {
+            self.whole = self.text.len() + end + 1;
+        }
+        self.text.push_str(text);
+    }
+
+    /// Puts lines away to which nothing will be added. The list has none of them yet.
+    fn put_away(&mut self, lines_of: &mut Array, shelf: &Shelf) {
+        let rest = self.text.split_off(self.whole);
+        self.whole = 0;
+        let mut text = std::mem::replace(&mut self.text, rest);
+        if text.contains('\r') {
+            text = overwritten(&text);
+        }
+        if let Json::Array(lines) = into_lines(text) {
+            lines_of.items = lines.items;
+        }
+        // Without room for it on the disk the text has to stay.
+        if lines_of.pack(shelf).is_err() {
+            let mut text = Json::Array(std::mem::take(lines_of))
+                .joined()
+                .unwrap_or_default()
+                .into_owned();
+            self.whole = text.len();
+            text.push_str(&self.text);
+            self.text = text;
+        }
+    }
 }
 
 /// What a message meant to somebody who watches.
@@ -47,10 +89,52 @@ pub(super) enum Shown {
 }
 
 impl Outputs {
+    /// Outputs that need not be in memory go to `shelf`.
+    pub(super) fn with_shelf(shelf: Shelf) -> Self {
+        Self {
+            shelf: Some(shelf),
+            ..Self::default()
+        }
+    }
+
     /// Begins a cell with no outputs.
     pub(super) fn begin(&mut self, notebook: &mut Notebook, cell: usize) {
+        if self.cell != cell {
+            self.loose_cells.push(self.cell);
+        }
+        self.put_earlier_away(notebook);
         self.cell = cell;
         self.clear(notebook);
+    }
+
+    /// Puts what earlier cells put out away once there is much in memory.
+    fn put_earlier_away(&mut self, notebook: &mut Notebook) {
+        if let Some(shelf) = self.shelf.as_ref().filter(|_| self.loose > MUCH) {
+            for cell in self.loose_cells.drain(..) {
+                // What the disk doesn't take stays in memory.
+                let _ = outputs_of(notebook, cell).map(|outputs| outputs.pack(shelf));
+            }
+            let running = outputs_of(notebook, self.cell).map(|outputs| &outputs.items);
+            self.loose = running.into_iter().flatten().map(Json::weight).sum();
+        }
+    }
+
+    /// Adds an output. Those before it are put away once there is much in memory, unless something is still added to them.
+    fn push(&mut self, notebook: &mut Notebook, output: Json) -> usize {
+        if self.streams.is_empty() {
+            self.put_earlier_away(notebook);
+            if let Some(shelf) = self.shelf.as_ref().filter(|_| self.loose > MUCH)
+                && let Some(outputs) = outputs_of(notebook, self.cell)
+            {
+                let _ = outputs.pack(shelf);
+                self.loose = outputs.items.iter().map(Json::weight).sum();
+            }
+        }
+        self.loose += output.weight();
+        outputs_of(notebook, self.cell).map_or(0, |outputs| {
+            outputs.items.push(output);
+            outputs.len() - 1
+        })
     }
 
     /// Goes on with a cell that has outputs.
@@ -131,7 +215,7 @@ impl Outputs {
                 self.results.set(&name, value.clone());
             }
         }
-        let place = push(notebook, self.cell, output);
+        let place = self.push(notebook, output);
         if let Some(id) = content
             .get("transient")
             .and_then(|transient| transient.text("display_id"))
@@ -212,7 +296,7 @@ impl Outputs {
             .with("traceback", Json::from(vec![Json::from(format!("{name}: {value}"))]));
         let (mut output, _) = error(&Json::Object(content), masker);
         masker.mask_json(&mut output);
-        push(notebook, self.cell, output);
+        self.push(notebook, output);
     }
 
     fn stream(&mut self, notebook: &mut Notebook, masker: &Masker, name: &str, text: String) {
@@ -222,22 +306,35 @@ impl Outputs {
                 .with("name", name)
                 .with("output_type", "stream")
                 .with("text", Json::from(Vec::new()));
-            let output = push(notebook, self.cell, Json::Object(output));
+            let output = self.push(notebook, Json::Object(output));
             self.streams.push(OpenStream {
                 name: name.to_owned(),
                 output,
                 text: String::new(),
+                whole: 0,
                 mask: StreamMask::default(),
             });
             self.streams.len() - 1
         });
         let open = &mut self.streams[at];
+        if open.text.len() > MUCH
+            && open.whole > 0
+            && let Some(shelf) = &self.shelf
+            && let Some(lines_of) = text_of(notebook, self.cell, open.output)
+        {
+            open.put_away(lines_of, shelf);
+        }
         if masker.is_empty() && open.text.is_empty() {
             // The first is often the only one, and may be large.
+            open.whole = text.rfind('\n').map_or(0, |end| end + 1);
             open.text = text;
         } else {
             let safe = open.mask.feed(masker, &text);
-            open.text.push_str(&safe);
+            open.append(&safe);
+            // A bar that is drawn again and again on one line.
+            if open.text.len() > MUCH && open.whole == 0 && safe.contains('\r') {
+                open.text = overwritten(&open.text);
+            }
         }
     }
 
@@ -247,18 +344,15 @@ impl Outputs {
     }
 
     fn put_streams(&mut self, notebook: &mut Notebook, to_lines: impl Fn(&mut String) -> Json) {
-        let Some(cell) = notebook.cell_mut(self.cell) else {
-            return;
-        };
-        let Some(outputs) = cell.get_mut("outputs").and_then(Json::as_array_mut) else {
-            return;
-        };
         for open in &mut self.streams {
             if open.text.contains('\r') {
                 open.text = overwritten(&open.text);
+                open.whole = open.text.rfind('\n').map_or(0, |end| end + 1);
             }
-            if let Some(output) = outputs.get_mut(open.output).and_then(Json::as_object_mut) {
-                output.set("text", to_lines(&mut open.text));
+            if let Some(lines_of) = text_of(notebook, self.cell, open.output)
+                && let Json::Array(lines) = to_lines(&mut open.text)
+            {
+                lines_of.items = lines.items;
             }
         }
     }
@@ -267,7 +361,8 @@ impl Outputs {
     pub(super) fn close_streams(&mut self, notebook: &mut Notebook, masker: &Masker) {
         for open in &mut self.streams {
             let rest = open.mask.flush(masker);
-            open.text.push_str(&rest);
+            open.append(&rest);
+            self.loose += open.text.len();
         }
         self.put_streams(notebook, |text| into_lines(std::mem::take(text)));
         // Which of the two came first is chance: they reach us by different ways. Standard output stands first, always.
@@ -279,13 +374,11 @@ impl Outputs {
         };
         if let (Some(stderr), Some(stdout)) = (place("stderr"), place("stdout"))
             && stdout == stderr + 1
-            && let Some(outputs) = notebook
-                .cell_mut(self.cell)
-                .and_then(|cell| cell.get_mut("outputs"))
-                .and_then(Json::as_array_mut)
+            && let Some(outputs) = outputs_of(notebook, self.cell)
             && stdout < outputs.len()
+            && let Some(stderr) = stderr.checked_sub(outputs.put_away())
         {
-            outputs.swap(stderr, stdout);
+            outputs.items.swap(stderr, stderr + 1);
         }
         self.streams.clear();
     }
@@ -300,11 +393,8 @@ impl Outputs {
         let (mut new, _) = display(content, "display_data", masker);
         masker.mask_json(&mut new);
         for (cell, place) in self.displays.get(&*id).into_iter().flatten() {
-            let output = notebook
-                .cell_mut(*cell)
-                .and_then(|cell| cell.get_mut("outputs"))
-                .and_then(Json::as_array_mut)
-                .and_then(|outputs| outputs.get_mut(*place))
+            let output = outputs_of(notebook, *cell)
+                .and_then(|outputs| outputs.item_mut(*place))
                 .and_then(Json::as_object_mut);
             if let Some(output) = output {
                 for key in ["data", "metadata"] {
@@ -343,15 +433,14 @@ fn as_object(text: &str) -> Option<Object> {
     }
 }
 
-fn push(notebook: &mut Notebook, cell: usize, output: Json) -> usize {
-    let outputs = notebook
-        .cell_mut(cell)
-        .and_then(|cell| cell.get_mut("outputs"))
-        .and_then(Json::as_array_mut);
-    outputs.map_or(0, |outputs| {
-        outputs.push(output);
-        outputs.len() - 1
-    })
+fn outputs_of(notebook: &mut Notebook, cell: usize) -> Option<&mut Array> {
+    notebook.cell_mut(cell)?.get_mut("outputs")?.as_list_mut()
+}
+
+/// The lines of a stream's output.
+fn text_of(notebook: &mut Notebook, cell: usize, place: usize) -> Option<&mut Array> {
+    let output = outputs_of(notebook, cell)?.item_mut(place)?.as_object_mut()?;
+    output.get_mut("text")?.as_list_mut()
 }
 
 /// Whether notebooks keep this type's text as a list of lines.

@@ -162,6 +162,9 @@ pub(crate) fn masked<'a>(notebook: &'a Notebook, masker: &Masker) -> std::borrow
 }
 
 fn mask_lines(value: &mut Json, masker: &Masker) {
+    if let Some(list) = value.as_list_mut() {
+        list.unpack();
+    }
     if let Json::Array(array) = &*value {
         // Lines of one text, unlike a traceback's frames or tags, end with newlines.
         let before_last = array.items.len().saturating_sub(1);

@@ -26,10 +26,15 @@ impl Serialize for Json {
             }
             Self::String(text) => serializer.serialize_str(&text.decode()),
             Self::Array(array) => {
-                let mut sequence = serializer.serialize_seq(Some(array.items.len()))?;
-                for item in &array.items {
-                    sequence.serialize_element(item)?;
-                }
+                let mut sequence = serializer.serialize_seq(Some(array.len()))?;
+                let mut outcome = Ok(());
+                let read = array.each(|item| {
+                    if outcome.is_ok() {
+                        outcome = sequence.serialize_element(item);
+                    }
+                });
+                read.map_err(serde::ser::Error::custom)?;
+                outcome?;
                 sequence.end()
             }
             Self::Object(object) => {

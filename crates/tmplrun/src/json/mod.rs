@@ -7,12 +7,14 @@
 
 mod bridge;
 mod large;
+mod packed;
 mod parse;
 mod write;
 
 use std::borrow::Cow;
 
 pub(crate) use large::parse_owned;
+pub(crate) use packed::Shelf;
 pub use parse::{ParseError, Step, locate, parse};
 pub use write::Style;
 
@@ -44,9 +46,11 @@ pub struct Text {
 /// An array, remembering whether it stood on one line.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Array {
-    /// The elements in order.
+    /// The elements in order; those that are in memory.
     pub items: Vec<Json>,
     inline: bool,
+    /// Elements before those.
+    packed: Option<Box<packed::Packed>>,
 }
 
 /// An object in source order, remembering whether it stood on one line. A repeated key keeps every occurrence; reading
@@ -224,7 +228,7 @@ impl Json {
         }
     }
 
-    /// The elements, if it is an array.
+    /// The elements that are in memory, if it is an array.
     #[must_use]
     pub fn as_array(&self) -> Option<&[Json]> {
         match self {
@@ -233,7 +237,7 @@ impl Json {
         }
     }
 
-    /// The elements, to change them, if it is an array.
+    /// The elements that are in memory, to change them, if it is an array.
     pub fn as_array_mut(&mut self) -> Option<&mut Vec<Json>> {
         match self {
             Self::Array(array) => Some(&mut array.items),
@@ -259,11 +263,12 @@ impl Json {
         match self {
             Self::String(text) => Some(text.decode()),
             Self::Array(array) => {
-                let mut joined = String::new();
-                for item in &array.items {
-                    joined.push_str(&item.as_str()?);
-                }
-                Some(Cow::Owned(joined))
+                let mut joined = Some(String::new());
+                let read = array.each(|item| match (item.as_str(), &mut joined) {
+                    (Some(text), Some(joined)) => joined.push_str(&text),
+                    _ => joined = None,
+                });
+                read.ok().and(joined).map(Cow::Owned)
             }
             _ => None,
         }
@@ -280,7 +285,8 @@ impl Json {
         1 + below.unwrap_or(0)
     }
 
-    /// Calls `change` on every string value below, keys apart; `Some` replaces the text.
+    /// Calls `change` on every string value below, keys apart; `Some` replaces the text. Everything is in memory afterwards,
+    /// and what cannot be read is left out: better lost than not looked at.
     pub fn map_strings(&mut self, change: &mut dyn FnMut(&str) -> Option<String>) {
         match self {
             Self::String(text) => {
@@ -288,7 +294,10 @@ impl Json {
                     *text = Text::new(&new);
                 }
             }
-            Self::Array(array) => array.items.iter_mut().for_each(|item| item.map_strings(change)),
+            Self::Array(array) => {
+                array.unpack();
+                array.items.iter_mut().for_each(|item| item.map_strings(change));
+            }
             Self::Object(object) => object
                 .entries
                 .iter_mut()
@@ -369,7 +378,10 @@ impl From<Object> for Json {
 
 impl From<Vec<Json>> for Json {
     fn from(items: Vec<Json>) -> Self {
-        Self::Array(Array { items, inline: false })
+        Self::Array(Array {
+            items,
+            ..Array::default()
+        })
     }
 }
 

@@ -246,8 +246,8 @@ impl Reader<'_> {
     fn array(&mut self, depth: usize) -> Result<Json, ParseError> {
         self.at += 1;
         let mut array = Array {
-            items: Vec::new(),
             inline: !self.space(),
+            ..Array::default()
         };
         if self.peek() == Some(b']') {
             self.at += 1;

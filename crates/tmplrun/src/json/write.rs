@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use super::{Array, Json, Object};
+use super::{Json, Object};
 
 /// The habits of one file: indent, separators, line ends, last newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,24 @@ impl Style {
         out.finish()
     }
 
+    /// Writes `items` as an array on one line.
+    ///
+    /// # Errors
+    /// When `to` takes no more.
+    pub(super) fn write_items_to(&self, items: &[Json], to: &mut dyn io::Write) -> io::Result<()> {
+        let mut out = Out {
+            to: Some(to),
+            ..Out::default()
+        };
+        out.push('[');
+        for (index, item) in items.iter().enumerate() {
+            self.between(&mut out, index, 0, true);
+            self.value(&mut out, item, 1, true);
+        }
+        out.push(']');
+        out.finish()
+    }
+
     fn document(&self, out: &mut Out<'_>, value: &Json) {
         if self.mark {
             out.push('\u{feff}');
@@ -118,14 +136,19 @@ impl Style {
             Json::Bool(false) => out.push_str("false"),
             Json::Number(text) => out.push_str(text),
             Json::String(text) => quoted(out, text.literal()),
-            Json::Array(Array { items, inline: own }) => {
-                let inline = inline || *own;
+            Json::Array(array) => {
+                let inline = inline || array.inline;
                 out.push('[');
-                for (index, item) in items.iter().enumerate() {
+                let mut index = 0;
+                let read = array.each(|item| {
                     self.between(out, index, depth, inline);
                     self.value(out, item, depth + 1, inline);
+                    index += 1;
+                });
+                if let Err(error) = read {
+                    out.failed.get_or_insert(error);
                 }
-                if !inline && !items.is_empty() {
+                if !inline && array.len() > 0 {
                     self.line(out, depth);
                 }
                 out.push(']');

@@ -10,6 +10,7 @@ mod launch;
 mod pool;
 mod process;
 mod readiness;
+mod rest;
 mod server;
 mod table;
 mod wire;
@@ -33,6 +34,7 @@ pub use wire::read_frames;
 use kept::Home;
 use launch::{Channels, Endpoints};
 use process::Process;
+use rest::Rest;
 use wire::{Read, Session};
 use zmtp::Socket;
 
@@ -90,6 +92,8 @@ pub struct Kernel {
     died: Option<ExitStatus>,
     /// What its processes carry in their environment as [`process::KERNEL_MARKER`].
     marker: String,
+    /// What it had when it was ready, if it was forked.
+    rest: Option<Rest>,
     /// A channel that the kernel closed, and until when its death may explain that.
     closed: Option<(&'static str, Instant)>,
     /// Holds the connection file and the sockets; removed with the kernel.
@@ -152,7 +156,12 @@ impl Kernel {
         if self.language_info.text("name").as_deref() != Some("python") {
             return Ok(());
         }
-        self.execute(CODE, true).await.map(drop)
+        let asked = self.execute_and_tell(CODE, true, self.rest.is_some()).await?;
+        let (open, memory) = (self.process.alone_with(), self.usage().memory);
+        if let Some(rest) = &mut self.rest {
+            rest.begin(asked, open, memory);
+        }
+        Ok(())
     }
 
     /// The folder that holds the connection file.
@@ -231,6 +240,7 @@ impl Kernel {
             language_info: Json::Null,
             died: None,
             marker: kept.marker.clone(),
+            rest: None,
             closed: None,
             home: Home::taken_over(folder),
         };
@@ -284,13 +294,23 @@ impl Kernel {
         Ok(request.id)
     }
 
-    /// Asks the kernel to run `code`.
-    pub(crate) async fn execute(&mut self, code: &str, silent: bool) -> Result<String> {
+    /// Asks the kernel to run `code`. Whether it is at rest can be known only after code that was the `last`.
+    pub(crate) async fn execute(&mut self, code: &str, last: bool) -> Result<String> {
+        let tell = last && self.rest.is_some();
+        let asked = self.execute_and_tell(code, false, tell).await?;
+        if let Some(rest) = self.rest.as_mut().filter(|_| tell) {
+            rest.ask_again(asked.clone());
+        }
+        Ok(asked)
+    }
+
+    async fn execute_and_tell(&mut self, code: &str, silent: bool, tell: bool) -> Result<String> {
+        let expressions = if tell { rest::expressions() } else { Object::new() };
         let content = Object::new()
             .with("code", code)
             .with("silent", silent)
             .with("store_history", !silent)
-            .with("user_expressions", Object::new())
+            .with("user_expressions", expressions)
             .with("allow_stdin", false)
             .with("stop_on_error", false);
         self.send("execute_request", content).await
@@ -325,7 +345,12 @@ impl Kernel {
                 },
                 received = self.shell.receive(), if self.shell.is_open() => match received {
                     Ok(frames) => match self.session.read(frames) {
-                        Read::Message(message) => return Incoming::Reply(message),
+                        Read::Message(message) => {
+                            if let Some(rest) = &mut self.rest {
+                                rest.hear(&message);
+                            }
+                            return Incoming::Reply(message);
+                        }
                         // Replies are for us alone: what is signed with another key comes from a kernel that is not ours,
                         // or from one whose answers cannot be trusted.
                         Read::BadSignature => return Incoming::Lost("its reply has a wrong signature".to_owned()),
@@ -360,6 +385,14 @@ impl Kernel {
     /// Ends the kernel's process at once.
     pub(crate) fn kill(&self) {
         self.process.kill();
+    }
+
+    /// Whether nobody can tell its end now from its end in a moment; known only after the last cell, and of forked kernels.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.rest
+            .as_ref()
+            .is_some_and(|rest| rest.is_unchanged(self.process.alone_with(), self.usage().memory))
     }
 
     /// Ends the kernel and everything in its session; gives the processes that left it.

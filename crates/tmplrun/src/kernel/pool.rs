@@ -20,6 +20,7 @@ use super::guard::Guard;
 use super::kept::{CONNECTION, Home};
 use super::launch::{self, Channels, Endpoints, Plain};
 use super::process::{KERNEL_MARKER, Process};
+use super::rest::Rest;
 use super::server::Server;
 use super::wire::Session;
 use super::{Kernel, LeftProcess, StartOptions, interrupted, unreachable_kernel};
@@ -287,6 +288,7 @@ impl Shared {
             }
             None => None,
         };
+        let was_forked = forked.is_some();
         let process = match forked {
             Some(process) => process,
             None => launch::start(spec, &connection_file, options, &self.environment, &self.guard)?,
@@ -318,6 +320,7 @@ impl Shared {
             language_info: Json::Null,
             died: None,
             closed: None,
+            rest: was_forked.then(Rest::default),
             marker,
             home,
         };

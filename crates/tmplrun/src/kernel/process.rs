@@ -357,6 +357,13 @@ impl Process {
         left
     }
 
+    /// What the kernel has open, if there is no other process in its session.
+    pub(super) fn alone_with(&self) -> Option<table::Open> {
+        (self.members() == [self.pid])
+            .then(|| table::open(self.pid()))
+            .flatten()
+    }
+
     /// What the kernel and everything in its session use now.
     pub(crate) fn usage(&self) -> Usage {
         table::usage(self.pid())

@@ -61,6 +61,7 @@ def many(descriptor, debugger):
     if not debugger:
         without_debugger()
     import ctypes
+    import gc
     import importlib
     import json
     import select
@@ -102,6 +103,10 @@ def many(descriptor, debugger):
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     children = {}
+    # The collector looks at everything several times when an interpreter ends. What was imported here stays as long as
+    # a kernel lives, so children need not look at it: that alone is half of a kernel's end, and leaves memory shared.
+    gc.collect()
+    gc.freeze()
     channel.send(json.dumps({"ready": server}).encode())
 
     def say(message, *descriptors):

@@ -1,5 +1,7 @@
 //! The system's table of processes.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A kernel that is younger has few processes after it, and their numbers follow its own.
@@ -101,6 +103,42 @@ pub(super) fn usage(kernel: i32) -> Usage {
         pending.extend(children(pid));
     }
     usage
+}
+
+/// What a process has open that others could miss or be kept from: the paths of files and devices, each once, and how many
+/// sockets and pipes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Open {
+    files: BTreeSet<PathBuf>,
+    sockets: usize,
+    pipes: usize,
+}
+
+impl Open {
+    /// Whether this is nothing more than `before`.
+    pub(super) fn is_within(&self, before: &Self) -> bool {
+        self.files.is_subset(&before.files) && self.sockets <= before.sockets && self.pipes <= before.pipes
+    }
+}
+
+/// What `pid` has open, apart from IPython's history, which every kernel opens when it comes to write it.
+pub(super) fn open(pid: i32) -> Option<Open> {
+    let mut open = Open::default();
+    for entry in fs_err::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        // What was closed meanwhile is not open.
+        let Ok(link) = fs_err::read_link(entry.path()) else {
+            continue;
+        };
+        let text = link.to_string_lossy();
+        if text.starts_with("socket:") {
+            open.sockets += 1;
+        } else if text.starts_with("pipe:") {
+            open.pipes += 1;
+        } else if link.is_absolute() && !text.contains("/history.sqlite") {
+            open.files.insert(link);
+        }
+    }
+    Some(open)
 }
 
 fn children(pid: i32) -> Vec<i32> {

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::json::{self, Json, Object, Style};
+use crate::json::{self, Json, Object, Shelf, Style};
 
 pub use typed::{Adaptation, AdaptationKind, Typed};
 
@@ -220,6 +220,22 @@ impl Notebook {
         self.root.get("metadata")?.as_object()
     }
 
+    /// Puts what its cells put out away, to be read again when it is needed.
+    pub(crate) fn put_outputs_away(&mut self, shelf: &Shelf) {
+        /// Less than this is not worth it.
+        const LITTLE: usize = 16 * 1024;
+        for cell in self.cells_mut().into_iter().flatten() {
+            let outputs = cell.as_object_mut().and_then(|cell| cell.get_mut("outputs"));
+            if let Some(outputs) = outputs
+                .filter(|outputs| outputs.weight() > LITTLE)
+                .and_then(Json::as_list_mut)
+            {
+                // What does not go there stays.
+                let _ = outputs.pack(shelf);
+            }
+        }
+    }
+
     /// The notebook's metadata, to change it.
     pub fn metadata_mut(&mut self) -> &mut Object {
         self.root.object_mut("metadata")
@@ -301,10 +317,23 @@ impl<'a> Cell<'a> {
             .is_some_and(|tags| tags.iter().any(|each| each.as_str().as_deref() == Some(tag)))
     }
 
-    /// The cell's outputs.
+    /// The cell's outputs. Those that were put away during a run are read for this.
     #[must_use]
-    pub fn outputs(&self) -> &'a [Json] {
-        self.0.get("outputs").and_then(Json::as_array).unwrap_or_default()
+    pub fn outputs(&self) -> Cow<'a, [Json]> {
+        match self.0.get("outputs") {
+            Some(Json::Array(array)) if array.put_away() > 0 => {
+                let mut all = array.clone();
+                all.unpack();
+                Cow::Owned(all.items)
+            }
+            Some(Json::Array(array)) => Cow::Borrowed(&array.items),
+            _ => Cow::Borrowed(&[]),
+        }
+    }
+
+    /// The last of the cell's outputs.
+    pub(crate) fn last_output(&self) -> Option<&'a Json> {
+        self.0.get("outputs").and_then(Json::as_array)?.last()
     }
 
     /// The cell's metadata under `key`.

@@ -78,7 +78,9 @@ impl Adapter {
             Json::Number(text) => self.number(text, at),
             Json::String(text) => Value::String(text.decode().into_owned()),
             Json::Array(array) => {
-                let items = array.items.iter().enumerate();
+                let mut all = array.clone();
+                all.unpack();
+                let items = all.items.iter().enumerate();
                 Value::Array(
                     items
                         .map(|(index, item)| self.value(item, &format!("{at}[{index}]")))

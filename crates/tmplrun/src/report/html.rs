@@ -204,7 +204,7 @@ fn code(out: &mut String, cell: &Cell<'_>) {
         seconds.map(super::duration).unwrap_or_default(),
         escape_html(&source),
     );
-    for output in cell.outputs() {
+    for output in cell.outputs().iter() {
         self::output(out, output);
     }
     out.push_str("</div>");

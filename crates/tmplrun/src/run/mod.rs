@@ -34,7 +34,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventSink, Status, tell};
 use crate::execute::{self, Executed, Execution, NotebookEntry, Saver, Span, Writer};
 use crate::flow::{Flow, Graph, Selection};
-use crate::json::{Json, Object};
+use crate::json::{Json, Object, Shelf};
 use crate::kernel::{Kept, Kernel, Kernels, LeftProcess, StartOptions, Warmth};
 use crate::kernelspec::KernelSpec;
 use crate::mask::{Channel, Masker, Secret};
@@ -361,6 +361,8 @@ pub async fn run(
         resumes: request.resumes,
         alone: request.folder.is_none(),
         left: Mutex::default(),
+        // Beside the outputs: where temporary files go, they may well be in memory.
+        shelf: Shelf::new(request.steps.iter().find_map(beside).unwrap_or(&environment.temporary)),
         specs: &specs,
         coming: Mutex::default(),
     };
@@ -482,6 +484,8 @@ struct Running<'a> {
     /// It is no flow but one notebook.
     alone: bool,
     left: Mutex<Vec<LeftProcess>>,
+    /// Where outputs go that memory need not hold.
+    shelf: Shelf,
     /// Each step's kernel.
     specs: &'a [KernelSpec],
     /// The steps that are likely to start next, the likeliest first.
@@ -534,11 +538,19 @@ impl<'a> Running<'a> {
             results.push(done);
         }
         let mut running = FuturesUnordered::new();
+        // Kernels whose end nobody has to wait for, while they end.
+        let mut endings = FuturesUnordered::new();
         loop {
             if self.cancel.is_cancelled() {
                 schedule.stop();
             }
-            match schedule.next_step() {
+            // As many may end as may run, and not more.
+            let next = if endings.len() > self.options.jobs.max(1) {
+                Next::Wait
+            } else {
+                schedule.next_step()
+            };
+            match next {
                 Next::Start(index) => {
                     let Some((plan, saver)) = waiting[index].take() else {
                         continue;
@@ -566,16 +578,23 @@ impl<'a> Running<'a> {
                 }
                 Next::Wait => {
                     *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = self.coming(&schedule, request);
-                    if let Some((index, result)) = running.next().await {
-                        self.noted(index, keeping.ended(index, &result));
-                        schedule.ended(index, result.status == Status::Completed);
-                        handed_on[index] = result.results.clone();
-                        results[index] = Some(result);
+                    tokio::select! {
+                        biased;
+                        Some((index, result, kernel)) = running.next() => {
+                            endings.extend(kernel.map(|kernel| Box::pin(self.end(kernel, true))));
+                            self.noted(index, keeping.ended(index, &result));
+                            schedule.ended(index, result.status == Status::Completed);
+                            handed_on[index] = result.results.clone();
+                            results[index] = Some(result);
+                        }
+                        Some(()) = endings.next() => {}
+                        else => {}
                     }
                 }
                 Next::Done => break,
             }
         }
+        while endings.next().await.is_some() {}
         Ok(results.into_iter().flatten().collect())
     }
 
@@ -656,7 +675,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn step(&self, job: Job<'_>) -> (usize, StepResult) {
+    /// Runs one step. Gives its kernel if that has still to be ended.
+    async fn step(&self, job: Job<'_>) -> (usize, StepResult, Option<Kernel>) {
         let Job {
             index,
             step,
@@ -677,7 +697,7 @@ impl<'a> Running<'a> {
             },
         );
         let mut parameters = Object::new();
-        let mut kernel = None;
+        let (mut kernel, mut ending) = (None, None);
         let outcome = match (handed, &self.options.place) {
             (Err(error), _) => Err(error),
             (Ok(handed), place) => {
@@ -689,7 +709,16 @@ impl<'a> Running<'a> {
                             .await
                     }
                     _ => self
-                        .carry_out(index, step, &mut plan, &parameters, &mut saver, start, &mut kernel)
+                        .carry_out(
+                            index,
+                            step,
+                            &mut plan,
+                            &parameters,
+                            &mut saver,
+                            start,
+                            &mut kernel,
+                            &mut ending,
+                        )
                         .await
                         .map(|executed| (executed, None)),
                 }
@@ -721,6 +750,11 @@ impl<'a> Running<'a> {
             Cow::Owned(masked) => Some(masked),
             Cow::Borrowed(_) => None,
         };
+        let mut notebook = masked.unwrap_or(plan.notebook);
+        if !self.alone {
+            // It stays for the report, as one of many.
+            notebook.put_outputs_away(&self.shelf);
+        }
         let mut shown = Json::Object(parameters);
         self.masker.mask_json(&mut shown);
         let result = StepResult {
@@ -737,12 +771,13 @@ impl<'a> Running<'a> {
             failure: executed.failure,
             error,
             kernel,
-            notebook: Some(masked.unwrap_or(plan.notebook)),
+            notebook: Some(notebook),
         };
-        (index, result)
+        (index, result, ending)
     }
 
-    /// Injects, runs, writes; the executed notebook stays in `plan`, and its kernel in `kept` if it goes on.
+    /// Injects, runs, writes; the executed notebook stays in `plan`, and its kernel in `kept` if it goes on, in `ending` if
+    /// it has still to be ended.
     #[allow(clippy::too_many_arguments, reason = "each is another part of one step")]
     async fn carry_out(
         &self,
@@ -753,6 +788,7 @@ impl<'a> Running<'a> {
         saver: &mut Saver,
         start: Timestamp,
         kept: &mut Option<Kept>,
+        ending: &mut Option<Kernel>,
     ) -> Result<Executed> {
         let notebook = &mut plan.notebook;
         let run = !self.options.prepare_only;
@@ -817,6 +853,7 @@ impl<'a> Running<'a> {
             sink: self.sink,
             cancel: self.cancel,
             saver,
+            shelf: &self.shelf,
             first,
             end_by: self.options.notebook_timeout.map(|limit| Instant::now() + limit),
         };
@@ -847,8 +884,19 @@ impl<'a> Running<'a> {
             saved?;
             return outcome;
         }
-        let gently = matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
-        let processes = Box::pin(kernel.shut_down(gently)).await;
+        if status == Status::Completed && !self.alone && kernel.is_at_rest() {
+            *ending = Some(kernel);
+        } else {
+            let gently = matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
+            Box::pin(self.end(kernel, gently)).await;
+        }
+        saved?;
+        outcome
+    }
+
+    /// Ends a kernel, and remembers what left it.
+    async fn end(&self, kernel: Kernel, gently: bool) {
+        let processes = kernel.shut_down(gently).await;
         let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         for mut left in processes {
             left.command = self.masker.mask(&left.command).into_owned();
@@ -859,9 +907,6 @@ impl<'a> Running<'a> {
                 known.push(left);
             }
         }
-        drop(known);
-        saved?;
-        outcome
     }
 
     /// Lets another place run it; the executed notebook stays in `plan`.
@@ -969,6 +1014,12 @@ impl<'a> Running<'a> {
         self.kernels
             .prepare(coming.iter().map(|(options, spec)| (*spec, options)));
     }
+}
+
+/// The folder of a step's output.
+fn beside(step: &StepRequest) -> Option<&Path> {
+    let folder = step.output.as_deref().filter(|_| step.wanted)?.parent()?;
+    Some(folder).filter(|folder| !folder.as_os_str().is_empty())
 }
 
 /// Tells viewers to fold the code away.

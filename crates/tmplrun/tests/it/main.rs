@@ -15,6 +15,7 @@ mod kept;
 mod kernels;
 mod lab;
 mod masking;
+mod memory;
 mod options;
 mod papermill;
 mod parameters;

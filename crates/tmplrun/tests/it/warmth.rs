@@ -34,7 +34,7 @@ facts = {
     'tasks': len(os.listdir('/proc/self/task')),
     'debugpy': 'debugpy' in sys.modules, 'warnings': [str(each) for each in warnings.filters],
     'logging': [logging.getLogger().level, len(logging.getLogger().handlers)],
-    'locale': locale.setlocale(locale.LC_ALL), 'gc': [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()],
+    'locale': locale.setlocale(locale.LC_ALL), 'gc': [gc.isenabled(), gc.get_threshold(), len(gc.callbacks)],
     'tempfile': tempfile.gettempdir(), 'history': len(In), 'count': get_ipython().execution_count,
     'names': sorted(name for name in globals() if not name.startswith('_') and name not in ('fd', 'link', 'facts')),
     'death': ctypes.CDLL(None).prctl(2, ctypes.byref(death := ctypes.c_int())) or death.value,
@@ -102,6 +102,33 @@ fn a_forked_kernel_is_as_one_started_by_itself() {
     );
     let random = |index: usize| stream(&lab.read(&format!("o/{index:04}.ipynb")), 1);
     assert_ne!(random(0).split(' ').next_back(), random(1).split(' ').next_back());
+    lab.await_nothing();
+}
+
+#[test]
+fn what_a_kernel_does_at_its_end_is_done_before_the_next_notebook() {
+    let lab = Lab::new();
+    let ways = [
+        "import atexit, time\natexit.register(lambda: (time.sleep(0.7), open('late', 'w').write('yes')))",
+        "late = open('late', 'w')\nlate.write('yes')",
+        "import threading, time\n\
+         threading.Thread(target=lambda: (time.sleep(0.7), open('late', 'w').write('yes'))).start()",
+        "import subprocess\nsubprocess.Popen(['sh', '-c', 'trap \"sleep 0.3; printf yes >late; exit\" TERM; sleep 9 & wait'])",
+        "import weakref, time\nclass C: pass\nc = C()\n\
+         weakref.finalize(c, lambda: (time.sleep(0.7), open('late', 'w').write('yes')))",
+    ];
+    let look = "import os\nprint(open('late').read())\nos.remove('late')";
+    let cells: Vec<[&str; 1]> = ways.iter().flat_map(|way| [[*way], [look]]).collect();
+    flow(&lab, &cells.iter().map(|cells| &cells[..]).collect::<Vec<_>>());
+    lab.run(&["f", "o"]).expect(0);
+    for index in 0..ways.len() {
+        assert_eq!(
+            stream(&lab.read(&format!("o/{:04}.ipynb", 2 * index + 1)), 0),
+            "yes\n",
+            "{}",
+            ways[index]
+        );
+    }
     lab.await_nothing();
 }
 
