@@ -121,13 +121,9 @@ fn what_a_kernel_does_at_its_end_is_done_before_the_next_notebook() {
     let cells: Vec<[&str; 1]> = ways.iter().flat_map(|way| [[*way], [look]]).collect();
     flow(&lab, &cells.iter().map(|cells| &cells[..]).collect::<Vec<_>>());
     lab.run(&["f", "o"]).expect(0);
-    for index in 0..ways.len() {
-        assert_eq!(
-            stream(&lab.read(&format!("o/{:04}.ipynb", 2 * index + 1)), 0),
-            "yes\n",
-            "{}",
-            ways[index]
-        );
+    for (index, way) in ways.iter().enumerate() {
+        let seen = stream(&lab.read(&format!("o/{:04}.ipynb", 2 * index + 1)), 0);
+        assert_eq!(seen, "yes\n", "{way}");
     }
     lab.await_nothing();
 }
