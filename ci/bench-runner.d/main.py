@@ -606,10 +606,16 @@ def main() -> int:
         bench.tmplrun(bench.notebook("warm", "1"), bench.out("warm.ipynb"))
         bench.papermill(bench.notebook("warm", "1"), bench.out("warm.ipynb"))
         for row in ROWS:
-            if not options.only or row in options.only:
-                since = time.monotonic()
+            if options.only and row not in options.only:
+                continue
+            since = time.monotonic()
+            try:
                 rows += getattr(bench, row)()
-                took.append(f"{row} {time.monotonic() - since:.0f} s")
+            except Failed as error:
+                # The other figures are none the worse for it.
+                print(f"Error: {row}: {error}", file=sys.stderr)
+                ending = 1
+            took.append(f"{row} {time.monotonic() - since:.0f} s")
     except Failed as error:
         print(f"Error: {error}", file=sys.stderr)
         ending = 1
