@@ -19,6 +19,17 @@ Feature: One command builds a cluster, uses it and removes it
     And no process that was started here is left
 
   @nightly
+  Scenario: The flow cpu, with settings of slurm.conf
+    Given a new folder with the notebooks
+    When tmplrun runs the flow "cpu" with
+      | compute_nodes | 1                    |
+      | problem_size  | 1000                 |
+      | settings      | {MaxJobCount: 20000} |
+    Then it succeeds
+    And the executed notebooks are "010, 020, 031, 051, 121, 920"
+    And the provider lists nothing of the cluster
+
+  @nightly
   Scenario: Every cell of every notebook may be run twice
     Given a new folder with the notebooks
     When tmplrun runs every cell of the flow "main" twice with

@@ -37,6 +37,20 @@ Feature: Whatever is interrupted goes on from there
     Then it ends with exit code 5
     And it says "is being changed by"
     And it says which process holds the cluster
+    # Powering off meanwhile is refused, and the design doesn't keep the wish.
+    When this Python program runs
+      """
+      import clusterbook as cb
+      try:
+          cb.open("{cluster}").power_off()
+      except cb.LockedError as error:
+          print(error)
+      else:
+          raise SystemExit("it was powered off")
+      assert cb.Design.load("{cluster}").power == "on"
+      """
+    Then it succeeds
+    And it says "is being changed by"
     When the program in the background goes on
     And the program in the background has ended
     Then it succeeds

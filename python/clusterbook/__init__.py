@@ -12,7 +12,7 @@
 Whatever a design describes changes only by `apply`. Everything that returns rows displays as a table and has `to_pandas()`.
 """
 
-from . import charts, hpl
+from . import _core, charts, hpl
 from ._cluster import Cluster, Node, Nodes, Result, Results, Status, clusters, open
 from ._core import Secret, __version__
 from ._design import Checks, Design
@@ -33,10 +33,16 @@ from ._errors import (
     SlurmError,
     StateError,
 )
+from ._files import Contents, Difference, Files, Versions
 from ._plan import Applied, Plan
 from ._result import result
 from ._slurm import Job, Slurm
 from ._table import Table
+
+
+def diff(old: str, new: str) -> Difference:
+    """The difference between two texts in unified format; empty when there is none."""
+    return Difference(_core.diff(old, new))
 
 
 def secret(reference: str) -> Secret:
@@ -51,8 +57,11 @@ __all__ = [
     "Cluster",
     "ClusterbookError",
     "CommandError",
+    "Contents",
     "Design",
     "DesignError",
+    "Difference",
+    "Files",
     "Interrupted",
     "Job",
     "JobError",
@@ -74,9 +83,11 @@ __all__ = [
     "StateError",
     "Status",
     "Table",
+    "Versions",
     "__version__",
     "charts",
     "clusters",
+    "diff",
     "hpl",
     "open",
     "result",

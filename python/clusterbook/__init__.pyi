@@ -204,6 +204,7 @@ class Design:
         partitions: Iterable[Mapping[str, Any]] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
+        files: Iterable[Mapping[str, Any]] | None = None,
         **parameters: Any,
     ) -> None: ...
     @classmethod
@@ -258,6 +259,11 @@ class Design:
     def slurm_conf(self) -> dict[str, str]:
         """Further keys of slurm.conf."""
     @property
+    def files(self) -> Table:
+        """Its edited configuration files. The rows hold their `content`, too."""
+    def file(self, path: str, nodes: str | Iterable[str] | None = None) -> dict[str, Any] | None:
+        """One edited file; none if the design doesn't name it. `nodes` says which one where several have the path."""
+    @property
     def nodes(self) -> Table:
         """Every node that it describes."""
     def check(self) -> Checks:
@@ -271,11 +277,82 @@ class Design:
         the keys and sudo that are given are set."""
     def remove_user(self, name: str) -> Design:
         """Removes a user. Their home stays on its disk."""
+    def set_file(
+        self,
+        path: str,
+        content: str,
+        *,
+        nodes: str | Iterable[str] | None = None,
+        mode: str | None = None,
+        owner: str | None = None,
+        reload: str | Iterable[str] | None = None,
+        restart: str | Iterable[str] | None = None,
+    ) -> Design:
+        """Sets what a configuration file holds on nodes: `all`, `master`, or groups.
+
+        When it changes, the services of `reload` read their configuration again, and those of `restart` are restarted. Of a file that is
+        there already, what isn't given stays. Files that follow from other parameters are refused, with the name of the parameter.
+        """
+    def remove_file(self, path: str, nodes: str | Iterable[str] | None = None) -> Design:
+        """Stops keeping a file: applying puts back what was there before its first edit."""
+    def set_slurm_conf(self, settings: Mapping[str, Any]) -> Design:
+        """Sets further keys of slurm.conf; `None` takes a key out. Others stay. Keys that follow from other parameters are refused, with
+        the name of the parameter."""
+    def roll_back(self, part: str, apply: int, nodes: str | Iterable[str] | None = None) -> Design:
+        """Gives a part back what it was with an earlier apply of this cluster: `"slurm_conf"`, or the path of an edited file.
+
+        A negative number counts back over versions that were applied to their end: -1 is the one before the present.
+        """
     def diff(self, other: Design | str | os.PathLike[str] | None = None) -> str:
         """What differs from another design, or from its own file as it is now; empty when nothing does."""
     def copy(self) -> Design:
         """One that can be changed without changing this."""
     def __eq__(self, other: object) -> bool: ...
+
+class Contents(Table):
+    """What a file holds on nodes, a row each. `text` is its content where all of them agree."""
+
+    path: str
+    def __init__(self, path: str, rows: Iterable[Mapping[str, Any]]) -> None: ...
+    @property
+    def text(self) -> str:
+        """What it holds; empty where it isn't there. Nodes that differ raise a RefusedError, nodes that don't answer a NodeError."""
+
+class Difference(str):
+    """A difference in unified format; empty when there is none. It is text that displays with its lines coloured."""
+
+class Versions(Table):
+    """The applies that changed a part of the design, the oldest first. Rows hold `text`, `None` where there was none, and `diff`."""
+
+    def __init__(self, what: str, rows: Iterable[Mapping[str, Any]]) -> None: ...
+    def of(self, apply: int) -> dict[str, Any]:
+        """The version that was in force with this apply, be it its own or an earlier one's."""
+
+class Files(Table):
+    """The files of a cluster's design. `show` reads any file on its nodes."""
+
+    def __init__(self, cluster: Cluster) -> None: ...
+    def show(self, path: str, nodes: str | Sequence[str] = "all") -> Contents:
+        """What a file holds now, on `all` nodes, the `master`, a group or single nodes. Any file may be asked for. Changes nothing."""
+    def edit(
+        self,
+        path: str,
+        nodes: str | Sequence[str] = "all",
+        folder: str | os.PathLike[str] = "edit",
+        fresh: bool = False,
+    ) -> Path:
+        """Puts a copy of a file into a folder here, to be edited, and gives its path: `edit/CLUSTER/NODES/PATH`.
+
+        It holds what the design says, else what the nodes have. One that is there already is left as it is unless `fresh`. Pass its text
+        to `Design.set_file` afterwards.
+        """
+    def versions(self, path: str, nodes: str | Sequence[str] | None = None) -> Versions:
+        """The applies that changed this file."""
+    def roll_back(self, path: str, apply: int, nodes: str | Sequence[str] | None = None) -> Applied:
+        """Gives the file back what it held with this apply, in the design file too, and applies that."""
+
+def diff(old: str, new: str) -> Difference:
+    """The difference between two texts in unified format; empty when there is none."""
 
 class Plan(Table):
     """The changes that would make a cluster as it is designed. It is true when there are any; showing it changes nothing."""
@@ -358,6 +435,8 @@ class Slurm:
         """The jobs that wait or run; with `finished` also those that ended in the last minutes."""
     def ping(self) -> Table:
         """Its controllers and whether they answer."""
+    def configuration(self) -> dict[str, str]:
+        """What its controller runs with, every setting by its name: `scontrol show config`."""
     def job(self, id: int) -> Job:
         """One job by its number."""
     def submit(
@@ -495,6 +574,13 @@ class Cluster:
         """Stops all nodes; addresses, disks and host keys stay."""
     def power_on(self) -> Applied:
         """Starts all nodes."""
+    def versions(self, part: str, nodes: str | Sequence[str] | None = None) -> Versions:
+        """The applies that changed a part of the design: `"slurm_conf"`, or the path of an edited file."""
+    def roll_back(self, part: str, apply: int, nodes: str | Sequence[str] | None = None) -> Applied:
+        """Gives a part of the design back what it was with an earlier apply, in the design file too, and applies that."""
+    @property
+    def files(self) -> Files:
+        """Its design's configuration files, and what any file holds on its nodes."""
     @property
     def nodes(self) -> Nodes:
         """Its nodes by name."""

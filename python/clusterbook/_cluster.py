@@ -10,8 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import _core
-from ._design import Design
-from ._errors import ClusterbookError, CommandError, Interrupted, NodeError, NotFoundError, RefusedError
+from ._design import Design, _write
+from ._errors import (
+    ClusterbookError,
+    CommandError,
+    Interrupted,
+    LockedError,
+    NodeError,
+    NotFoundError,
+    RefusedError,
+)
+from ._files import Files, Versions
 from ._html import BAD, show, this_cell
 from ._picture import STATES, View
 from ._plan import Applied, Plan
@@ -325,6 +334,11 @@ class Cluster:
 
     def scale(self, group: str, nodes: int) -> Applied:
         """Sets how many nodes a group has, in the design file too, and applies that."""
+        if group == "master":
+            raise RefusedError(
+                f"the master of {self.name} can't be scaled or removed: a cluster has exactly one",
+                hint=f'scale a group of compute nodes, or remove the whole cluster with destroy(confirm="{self.name}")',
+            )
         return self._edit(f"groups[{group}].nodes", nodes)
 
     def power_off(self) -> Applied:
@@ -335,13 +349,36 @@ class Cluster:
         """Starts all nodes."""
         return self._edit("power", "on")
 
+    def versions(self, part: str, nodes: str | Sequence[str] | None = None) -> Versions:
+        """The applies that changed a part of the design: `"slurm_conf"`, or the path of an edited file."""
+        words = [nodes] if isinstance(nodes, str) else nodes
+        return Versions(part, _core.versions(self.name, part, None if words is None else list(words)))
+
+    def roll_back(self, part: str, apply: int, nodes: str | Sequence[str] | None = None) -> Applied:
+        """Gives a part of the design back what it was with an earlier apply, in the design file too, and applies that."""
+        return self._changed(self.design.copy().roll_back(part, apply, nodes))
+
+    @property
+    def files(self) -> Files:
+        """Its design's configuration files, and what any file holds on its nodes."""
+        return Files(self)
+
     def _edit(self, path: str, value: Any) -> Applied:
-        design = self.design.copy()
-        design.set(path, value)
+        return self._changed(self.design.copy().set(path, value))
+
+    def _changed(self, design: Design) -> Applied:
+        before = self._given
         if design.path is not None:
             design.save()
         self._given = design
-        return self.apply()
+        try:
+            return self.apply()
+        except (LockedError, RefusedError):
+            # Nothing was begun, so the design stays what it was, too.
+            self._given = before
+            if before.path is not None:
+                _write(before.path, before.text)
+            raise
 
     def _applied(self) -> list[dict[str, Any]]:
         """The nodes as last applied, for what is done on them; as designed before the first apply."""

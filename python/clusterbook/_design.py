@@ -68,6 +68,7 @@ class Design:
         partitions: Iterable[Mapping[str, Any]] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
+        files: Iterable[Mapping[str, Any]] | None = None,
         **parameters: Any,
     ) -> None:
         raw = {
@@ -82,6 +83,7 @@ class Design:
             "partitions": _listed(partitions),
             "users": _listed(users),
             "slurm_conf": slurm_conf,
+            "files": _listed(files),
             **parameters,
         }
         given = {key: value for key, value in raw.items() if value is not None or key in parameters}
@@ -238,6 +240,30 @@ class Design:
         return self.to_dict()["slurm_conf"]
 
     @property
+    def files(self) -> Table:
+        """Its edited configuration files. The rows hold their `content`, too."""
+        return Table(
+            self.to_dict()["files"],
+            ["path", "nodes", "mode", "owner", "reload", "restart"],
+            empty="no edited files",
+        )
+
+    def file(self, path: str, nodes: str | Iterable[str] | None = None) -> dict[str, Any] | None:
+        """One edited file; none if the design doesn't name it. `nodes` says which one where several have the path."""
+        words = _words(nodes)
+        found = [
+            file
+            for file in self.to_dict()["files"]
+            if file["path"] == path and (words is None or file["nodes"] == words)
+        ]
+        if len(found) > 1:
+            raise DesignError(
+                f"the design has {len(found)} files {path}",
+                hint="say which one by its nodes: " + "; ".join(", ".join(file["nodes"]) for file in found),
+            )
+        return found[0] if found else None
+
+    @property
     def nodes(self) -> Table:
         """Every node that it describes."""
         return Table(self._core.nodes(), ["name", "role", "group", "address", "flavor"])
@@ -284,6 +310,95 @@ class Design:
         self._core.remove_user(name)
         return self
 
+    def set_file(
+        self,
+        path: str,
+        content: str,
+        *,
+        nodes: str | Iterable[str] | None = None,
+        mode: str | None = None,
+        owner: str | None = None,
+        reload: str | Iterable[str] | None = None,
+        restart: str | Iterable[str] | None = None,
+    ) -> Design:
+        """Sets what a configuration file holds on nodes: `all`, `master`, or groups.
+
+        When it changes, the services of `reload` read their configuration again, and those of `restart` are restarted. Of a file that is
+        there already, what isn't given stays. Files that follow from other parameters are refused, with the name of the parameter.
+        """
+        known = self.file(path, nodes)
+        file = {
+            "path": path,
+            "nodes": _words(nodes) or ["all"],
+            "mode": "0644",
+            "owner": "root:root",
+            "reload": [],
+            "restart": [],
+            **(known or {}),
+            "content": content,
+        }
+        given = {"mode": mode, "owner": owner, "reload": _words(reload), "restart": _words(restart)}
+        file.update({key: value for key, value in given.items() if value is not None})
+        self._core.set_file(file)
+        return self
+
+    def remove_file(self, path: str, nodes: str | Iterable[str] | None = None) -> Design:
+        """Stops keeping a file: applying puts back what was there before its first edit."""
+        self._core.remove_file(path, _words(nodes))
+        return self
+
+    def set_slurm_conf(self, settings: Mapping[str, Any]) -> Design:
+        """Sets further keys of slurm.conf; `None` takes a key out. Others stay. Keys that follow from other parameters are refused, with
+        the name of the parameter."""
+        known = self.slurm_conf
+        spelled = {key.lower(): key for key in known}
+        changed = {spelled.get(key.lower(), key): value for key, value in settings.items()}
+        kept = {key: value for key, value in known.items() if changed.get(key, value) is not None}
+        if kept != known:
+            self._core.set("slurm_conf", kept)
+        for key, value in changed.items():
+            if value is not None and known.get(key) != value:
+                self._core.set(f"slurm_conf.{key}", value)
+        return self
+
+    def roll_back(self, part: str, apply: int, nodes: str | Iterable[str] | None = None) -> Design:
+        """Gives a part back what it was with an earlier apply of this cluster: `"slurm_conf"`, or the path of an edited file.
+
+        A negative number counts back over versions that were applied to their end: -1 is the one before the present.
+        """
+        if apply < 0:
+            apply = self._before(part, apply, nodes)
+        earlier = Design._wrap(_core.Design.stored(self.name, int(apply)))
+        if part == "slurm_conf":
+            then = earlier.slurm_conf
+            return self.set_slurm_conf({**dict.fromkeys(self.slurm_conf), **then})
+        if not part.startswith("/"):
+            raise DesignError(
+                f"{part} is no part of a design that can be rolled back",
+                hint='give "slurm_conf", or the path of an edited file such as "/etc/motd"',
+            )
+        now, then = self.file(part, nodes), earlier.file(part, nodes)
+        if then is not None:
+            if now is not None and now["nodes"] != then["nodes"]:
+                self._core.remove_file(part, now["nodes"])
+            self._core.set_file(then)
+        elif now is not None:
+            self._core.remove_file(part, now["nodes"])
+        return self
+
+    def _before(self, part: str, back: int, nodes: str | Iterable[str] | None) -> int:
+        """The apply that many versions before the present one."""
+        versions = _core.versions(self.name, part, _words(nodes))
+        done = [version["apply"] for version in versions if version["outcome"] == "done"]
+        if len(done) > -back:
+            return done[back - 1]
+        # Before its first version it wasn't there.
+        if len(done) == -back and done[0] > 1:
+            return done[0] - 1
+        raise NotFoundError(
+            f"{part} has no version {-back} before the present one", hint=f"{len(done)} were applied in all"
+        )
+
     def diff(self, other: Design | str | os.PathLike[str] | None = None) -> str:
         """What differs from another design, or from its own file as it is now; empty when nothing does."""
         if isinstance(other, Design):
@@ -324,14 +439,19 @@ class Design:
             "file": self._path or "not saved yet",
         }
         line = " · ".join(f"{escape(key)} <b>{escape(value)}</b>" for key, value in facts.items())
-        tables = [self.nodes, self.partitions, self.disks, self.users]
-        titles = ["Nodes", "Partitions", "Disks", "Users"]
+        tables = [self.nodes, self.partitions, self.disks, self.users, self.files]
+        titles = ["Nodes", "Partitions", "Disks", "Users", "Files"]
         parts = [f"<div><b>Design of {escape(self.name)}</b><br>{line}</div>"]
         for title, table in zip(titles, tables, strict=True):
             if len(table):
                 table.title = title
                 parts.append(f'<div style="margin-top:.6em">{table._repr_html_()}</div>')
         return "".join(parts)
+
+
+def _words(words: str | Iterable[str] | None) -> list[str] | None:
+    """One word or several as a list."""
+    return None if words is None else [words] if isinstance(words, str) else list(words)
 
 
 class _Users(Table):

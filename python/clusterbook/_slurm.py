@@ -201,6 +201,10 @@ class Slurm:
         """Its controllers and whether they answer."""
         return Table(_core.slurm_ping(self._name))
 
+    def configuration(self) -> dict[str, str]:
+        """What its controller runs with, every setting by its name: `scontrol show config`."""
+        return {row["key"]: row["value"] for row in _core.slurm_configuration(self._name)}
+
     def job(self, id: int) -> Job:
         """One job by its number."""
         row = _core.slurm_job(self._name, int(id))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clusterbook_engine::{Applied, ApplyOptions, Plan};
+use clusterbook_engine::{Applied, ApplyOptions, Part, Plan};
 use pyo3::prelude::*;
 
 use crate::convert;
@@ -101,6 +101,39 @@ pub(crate) fn destroy<'py>(py: Python<'py>, name: String, sink: Sink<'py>) -> Py
             .await?)
     })?;
     convert::object(py, &applied)
+}
+
+/// The applies that changed `slurm_conf`, or the file of a path.
+#[pyfunction]
+#[pyo3(signature = (name, part, nodes=None))]
+pub(crate) fn versions(
+    py: Python<'_>,
+    name: String,
+    part: String,
+    nodes: Option<Vec<String>>,
+) -> PyResult<Bound<'_, PyAny>> {
+    let part = match part.as_str() {
+        "slurm_conf" => Part::SlurmConf,
+        _ => Part::File { path: part, nodes },
+    };
+    let versions = wait(py, None, Patience::None, move |tools| async move {
+        Ok(tools.engine.versions(&name, &part)?)
+    })?;
+    convert::object(py, &versions)
+}
+
+/// What a file holds on nodes.
+#[pyfunction]
+pub(crate) fn read_file(
+    py: Python<'_>,
+    name: String,
+    selection: Vec<String>,
+    path: String,
+) -> PyResult<Bound<'_, PyAny>> {
+    let found = wait(py, None, Patience::None, move |tools| async move {
+        Ok(tools.engine.read_file(&name, &selection, &path, &tools.stop).await?)
+    })?;
+    convert::object(py, &found)
 }
 
 /// Runs a shell command on nodes.

@@ -46,11 +46,15 @@ impl Design {
         })
     }
 
-    /// The design that a cluster was last applied with.
+    /// The design that a cluster was last applied with, or that of one of its applies.
     #[staticmethod]
-    fn stored(py: Python<'_>, name: String) -> PyResult<Self> {
-        let design = wait(py, None, Patience::None, |tools| async move {
-            Ok(tools.engine.design(&name)?)
+    #[pyo3(signature = (name, apply=None))]
+    fn stored(py: Python<'_>, name: String, apply: Option<u64>) -> PyResult<Self> {
+        let design = wait(py, None, Patience::None, move |tools| async move {
+            Ok(match apply {
+                Some(apply) => tools.engine.design_of(&name, apply)?,
+                None => tools.engine.design(&name)?,
+            })
         })?;
         guarded(|| {
             Ok(Self {
@@ -117,6 +121,28 @@ impl Design {
             let user = clusterbook_model::User::deserialize(&user)
                 .map_err(|error| Problem::parameter("user", &error.to_string(), "give a name and a list of keys"))?;
             self.file.add_user(&user).map_err(|error| Problem::File(error, name))
+        })
+    }
+
+    /// Puts an edited file into the list, in the place of the one with the same path and nodes.
+    fn set_file(&mut self, file: &Bound<'_, PyAny>) -> PyResult<()> {
+        let file = convert::from_python(file, "file")?;
+        let name = self.place();
+        guarded(|| {
+            let file = clusterbook_model::EditedFile::deserialize(&file)
+                .map_err(|error| Problem::parameter("file", &error.to_string(), "give text, and lists of words"))?;
+            self.file.set_file(&file).map_err(|error| Problem::File(error, name))
+        })
+    }
+
+    /// Removes an edited file.
+    #[pyo3(signature = (path, nodes=None))]
+    fn remove_file(&mut self, path: &str, nodes: Option<Vec<String>>) -> PyResult<()> {
+        let name = self.place();
+        guarded(|| {
+            self.file
+                .remove_file(path, nodes.as_deref())
+                .map_err(|error| Problem::File(error, name))
         })
     }
 

@@ -15,7 +15,7 @@ mod slurm;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::cluster::{apply, check, clusters, destroy, plan, plan_destroy, run, status};
+    use crate::cluster::{apply, check, clusters, destroy, plan, plan_destroy, read_file, run, status, versions};
     #[pymodule_export]
     use crate::design::{Design, diff, nearest};
     #[pymodule_export]
@@ -24,7 +24,8 @@ mod _core {
     use crate::secret::Secret;
     #[pymodule_export]
     use crate::slurm::{
-        slurm_cancel, slurm_job, slurm_jobs, slurm_nodes, slurm_partitions, slurm_ping, slurm_submit, slurm_wait,
+        slurm_cancel, slurm_configuration, slurm_job, slurm_jobs, slurm_nodes, slurm_partitions, slurm_ping,
+        slurm_submit, slurm_wait,
     };
 
     #[pymodule_init]

@@ -67,6 +67,12 @@ pub(crate) fn slurm_ping(py: Python<'_>, cluster: String) -> PyResult<Bound<'_, 
     ask(py, cluster, None, |slurm| async move { slurm.ping().await })
 }
 
+/// What the controller runs with, a row for each setting.
+#[pyfunction]
+pub(crate) fn slurm_configuration(py: Python<'_>, cluster: String) -> PyResult<Bound<'_, PyAny>> {
+    ask(py, cluster, None, |slurm| async move { slurm.configuration().await })
+}
+
 /// Jobs that wait or run, and with `finished` those that ended a short while ago.
 #[pyfunction]
 pub(crate) fn slurm_jobs(py: Python<'_>, cluster: String, finished: bool) -> PyResult<Bound<'_, PyAny>> {

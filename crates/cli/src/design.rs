@@ -16,8 +16,32 @@ pub(crate) struct Loaded {
     pub(crate) design: Design,
 }
 
+/// A design file that may be edited.
+pub(crate) struct Opened {
+    /// The file, absolute.
+    pub(crate) path: PathBuf,
+    pub(crate) file: DesignFile,
+}
+
 /// Reads the design that `word` names: a path, a cluster's name, or nothing for the only one in the current folder.
 pub(crate) fn load(word: Option<&str>) -> Result<Loaded, CommandError> {
+    let Opened { path, file } = open(word)?;
+    Ok(Loaded {
+        path,
+        design: file.design().clone(),
+    })
+}
+
+/// The cluster that `word` names: by the design's file, or where there is none by its name.
+pub(crate) fn name(word: &str) -> Result<String, CommandError> {
+    if !is_path(word) && !Path::new(&format!("{word}{ENDING}")).exists() {
+        return Ok(word.to_owned());
+    }
+    Ok(load(Some(word))?.design.name)
+}
+
+/// The same, to be edited.
+pub(crate) fn open(word: Option<&str>) -> Result<Opened, CommandError> {
     let path = match word {
         Some(word) if is_path(word) => PathBuf::from(word),
         Some(name) => PathBuf::from(format!("{name}{ENDING}")),
@@ -25,9 +49,9 @@ pub(crate) fn load(word: Option<&str>) -> Result<Loaded, CommandError> {
     };
     let text = fs_err::read_to_string(&path).map_err(|error| missing(&path, &error))?;
     let file = DesignFile::parse(&text).map_err(|error| refused(&path, error))?;
-    Ok(Loaded {
+    Ok(Opened {
         path: std::path::absolute(&path).unwrap_or(path),
-        design: file.design().clone(),
+        file,
     })
 }
 
@@ -72,7 +96,7 @@ fn missing(path: &Path, error: &std::io::Error) -> CommandError {
     }
 }
 
-fn refused(path: &Path, error: FileError) -> CommandError {
+pub(crate) fn refused(path: &Path, error: FileError) -> CommandError {
     let path = path.display();
     match error {
         FileError::Faults(faults) => CommandError::faults(&format!("the design {path}"), faults),
@@ -81,6 +105,11 @@ fn refused(path: &Path, error: FileError) -> CommandError {
             CommandError::input(format!("{path}:{line}:{column}: {message}"))
                 .hint("this is not YAML as it stands; correct the line")
         }
+        FileError::Edit {
+            path: place,
+            message,
+            help,
+        } => CommandError::input(format!("{path}: {place}: {message}")).hint(help),
         other => CommandError::input(format!("{path} can't be used")).because(&other),
     }
 }

@@ -33,7 +33,7 @@ Exit status:
   0    done
   1    parts failed: a node, the provider or a check; what succeeded is kept
   2    bad usage or bad input; nothing was changed
-  3    the plan holds changes (`plan --exit-code` only)
+  3    there is something to change (`plan --exit-code`, `files diff`)
   4    the state folder, a file, a template or a setting of this machine needs attention
   5    somebody else is changing the cluster
   70   a fault of clusterbook

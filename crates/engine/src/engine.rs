@@ -262,9 +262,7 @@ impl Engine {
             .store()
             .last_design(&cluster.id)?
             .ok_or_else(|| Error::Bug(format!("cluster {name} is stored without a design")))?;
-        let value =
-            serde_json::from_str(&text).map_err(|error| Error::Bug(format!("the stored design of {name}: {error}")))?;
-        Design::from_parameters(&value).map_err(Error::Design)
+        crate::versions::stored(name, &text)
     }
 
     /// The changes that would make the cluster as designed. Changes nothing.
@@ -371,6 +369,9 @@ impl Engine {
             session.map(|session| session.cluster_id.as_str()),
             &provider_name,
         )?;
+        if session.is_some() {
+            self.keeps_master(design, &found)?;
+        }
         let nodes = design.nodes();
         let mut plan = Plan {
             cluster: design.name.clone(),
@@ -438,6 +439,22 @@ impl Engine {
             nodes,
             flavors,
             recipes,
+        })
+    }
+
+    /// A master under another name would be a new one: the old one would be removed, with the jobs that wait and all that Slurm knows.
+    fn keeps_master(&self, design: &Design, found: &Inventory) -> Result<(), Error> {
+        let old = self.design(&design.name)?.master.host;
+        let is_there = found.nodes.iter().any(|node| node.mark.resource == old);
+        if old == design.master.host || !is_there {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            what: format!(
+                "the master {old} of cluster {} can't be removed while the cluster lives, and the design names {} instead",
+                design.name, design.master.host
+            ),
+            hint: format!("write master.host: {old} again, or destroy the cluster and make it anew"),
         })
     }
 

@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use clusterbook_model::Secret;
+use clusterbook_model::{EditedFile, Secret};
 use sha2::{Digest, Sha256};
 
 /// The fingerprint of something that isn't there.
 pub(crate) const ABSENT: &str = "absent";
+
+/// The fingerprint of an edited file whose edits are undone.
+pub(crate) const ORIGINAL: &str = "original";
 
 /// One thing that is kept true on one node.
 #[derive(Clone, Debug)]
@@ -36,6 +39,25 @@ pub(crate) enum Kind {
         owner: String,
         /// What it holds; text without NUL.
         content: Content,
+    },
+    /// A file that a person edits through the design. What was there before is kept on the node.
+    Edited {
+        /// Absolute path, of letters, digits and `-_.@+:`.
+        path: String,
+        /// Permission bits; it may be executable.
+        mode: u32,
+        /// `user:group`.
+        owner: String,
+        /// What it holds; text without NUL.
+        content: Arc<str>,
+        /// Services that nothing but edited files tells to run, each with how it is told. A file that leaves the design takes them
+        /// along, so the node notes who reads it.
+        readers: Vec<(String, Refresh)>,
+    },
+    /// A file that the design no longer names: what was there before its first edit is put back.
+    NotEdited {
+        /// Absolute path.
+        path: String,
     },
     /// A folder. What is in it is nobody's business here.
     Directory {
@@ -70,13 +92,15 @@ pub(crate) enum Kind {
     /// A running systemd unit that has read its present configuration.
     Service {
         /// Unit without `.service`.
-        unit: &'static str,
+        unit: String,
         /// Digest of everything that the daemon reads at its start.
         digest: String,
         /// What makes it read its configuration again.
         refresh: Refresh,
         /// Keys of the items that it reads at its start.
         inputs: Vec<String>,
+        /// What is done before the first of them is changed.
+        trial: Trial,
     },
     /// A path where a file system must be mounted. Mounting is the provider's work, so this can only be found wanting.
     Mount {
@@ -111,6 +135,20 @@ pub(crate) enum Refresh {
     Restart,
     /// `scontrol reconfigure`, which keeps running jobs and takes up added and removed nodes.
     ScontrolReconfigure,
+    /// It is told to read its configuration again, by its unit's own way.
+    Reload,
+}
+
+/// How a changed configuration is tried before it replaces the one that a daemon runs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// It isn't: the daemon finds faults itself.
+    None,
+    /// A second slurmctld starts with it, in a network of its own and without the cluster's state. What it refuses never
+    /// reaches the first one.
+    Slurmctld,
+    /// The service belongs to a person's file, and nothing is known of it: that it runs is looked at after it was told.
+    Runs,
 }
 
 impl Content {
@@ -165,6 +203,32 @@ impl Item {
         }
     }
 
+    /// A file that a person edits through the design.
+    pub(crate) fn edited(file: &EditedFile, readers: Vec<(String, Refresh)>) -> Self {
+        let (mode, owner) = (file.bits(), &file.owner);
+        let sum = hex(&Sha256::digest(file.content.as_bytes()));
+        Self {
+            key: format!("edit:{}", file.path),
+            want: format!("{mode:o} {owner} {sum}"),
+            kind: Kind::Edited {
+                path: file.path.clone(),
+                mode,
+                owner: owner.clone(),
+                content: file.content.as_str().into(),
+                readers,
+            },
+        }
+    }
+
+    /// A file that is as it was before the design named it.
+    pub(crate) fn not_edited(path: &str) -> Self {
+        Self {
+            key: format!("edit:{path}"),
+            want: ORIGINAL.to_owned(),
+            kind: Kind::NotEdited { path: path.to_owned() },
+        }
+    }
+
     /// A folder.
     pub(crate) fn directory(path: &str, mode: u32, owner: &str) -> Self {
         Self {
@@ -213,17 +277,44 @@ impl Item {
     }
 
     /// A daemon that runs with the configuration made of `inputs`, items that stand before it in the list.
-    pub(crate) fn service(unit: &'static str, refresh: Refresh, inputs: &[&Item]) -> Self {
+    pub(crate) fn service(unit: &str, refresh: Refresh, inputs: &[&Item]) -> Self {
         let digest = digest(inputs.iter().map(|item| item.want.as_str()));
         Self {
             key: format!("service:{unit}"),
             want: format!("active {digest}"),
             kind: Kind::Service {
-                unit,
+                unit: unit.to_owned(),
                 digest,
                 refresh,
                 inputs: inputs.iter().map(|item| item.key.clone()).collect(),
+                trial: Trial::None,
             },
+        }
+    }
+
+    /// The same service, whose changed configuration is tried first.
+    pub(crate) fn tried(mut self, how: Trial) -> Self {
+        if let Kind::Service { trial, .. } = &mut self.kind {
+            *trial = how;
+        }
+        self
+    }
+
+    /// A service that reads another item, too. `restart` where telling it to read again isn't enough.
+    pub(crate) fn read_also(&mut self, input: &Self, restart: bool) {
+        if let Kind::Service {
+            digest: known,
+            refresh,
+            inputs,
+            ..
+        } = &mut self.kind
+        {
+            *known = digest([known.as_str(), input.want.as_str()]);
+            inputs.push(input.key.clone());
+            if restart {
+                *refresh = Refresh::Restart;
+            }
+            self.want = format!("active {known}");
         }
     }
 
@@ -265,7 +356,10 @@ impl Item {
     /// A few words for a plan: what changes, never what it holds.
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
-            Kind::File { path, .. } | Kind::Link { path, .. } => path.clone(),
+            Kind::File { path, .. }
+            | Kind::Edited { path, .. }
+            | Kind::NotEdited { path }
+            | Kind::Link { path, .. } => path.clone(),
             Kind::Directory { path, .. } => format!("{path}/"),
             Kind::Account { name, .. } => format!("account {name}"),
             Kind::NoAccount { name } => format!("no account {name}"),
@@ -283,7 +377,8 @@ impl Item {
         match &self.kind {
             _ if found == ABSENT => "not there".to_owned(),
             _ if self.want == ABSENT => "not in the design".to_owned(),
-            Kind::File { .. } => {
+            Kind::NotEdited { .. } => "not in the design: what was there before it is put back".to_owned(),
+            Kind::File { .. } | Kind::Edited { .. } => {
                 let parts = |text: &str| {
                     text.rsplit_once(' ')
                         .map(|(mode, sum)| (mode.to_owned(), sum.to_owned()))

@@ -25,6 +25,7 @@ mod slurm;
 mod stacks;
 pub mod state;
 mod stop;
+mod versions;
 
 pub use check::{Check, CheckState};
 pub use engine::{Applied, ApplyOptions, Availability, ClusterSummary, Engine, NodeStatus, Status};
@@ -35,3 +36,4 @@ pub use plan::{Change, Plan, Verb};
 pub use settings::Settings;
 pub use slurm::Controller;
 pub use stop::Stop;
+pub use versions::{FileOnNode, Found, Part, Version};

@@ -34,12 +34,14 @@ pub(crate) async fn look(
 ) -> Result<Facts, NodeError> {
     let items: Vec<Item> = wanted.iter().map(|(_, _, item)| item.clone()).collect();
     let facts = reach.observe(access, &items, cancel).await?;
-    // Accounts that we made and that left the design are found by their mark on the node, not by remembering old designs.
-    for key in facts.keys() {
-        if let Some(name) = key.strip_prefix("user:")
-            && !items.iter().any(|item| item.key == *key)
-        {
+    // Accounts and edits that we made and that left the design are found by their mark on the node, not by remembering old
+    // designs.
+    for key in facts.keys().filter(|key| !items.iter().any(|item| item.key == **key)) {
+        if let Some(name) = key.strip_prefix("user:") {
             wanted.push(("users", Barrier::Nothing, Item::no_account(name)));
+        } else if let Some(path) = key.strip_prefix("edit:") {
+            // First, since services that are told anyway must read what was put back.
+            wanted.insert(0, ("files", Barrier::Nothing, Item::not_edited(path)));
         }
     }
     Ok(facts)

@@ -10,9 +10,12 @@ use std::fmt::Write;
 
 use clusterbook_transport::quote;
 
-use crate::item::{ABSENT, Item, Kind, Refresh};
+use crate::item::{ABSENT, Item, Kind, ORIGINAL, Refresh, Trial};
 
-/// Fingerprints by item key: all that were asked for, and the accounts that we made on the node at any time.
+/// The fingerprint of an edited file that no item asks for.
+const EDITED: &str = "edited";
+
+/// Fingerprints by item key: all that were asked for, and the accounts and edits that we made on the node at any time.
 pub(crate) type Facts = BTreeMap<String, String>;
 
 /// A change to one item, and what the plan found before.
@@ -72,13 +75,15 @@ pub(crate) fn observe(items: &[Item]) -> String {
     let (mut mounts, mut slurm) = (false, false);
     for item in items {
         match &item.kind {
-            Kind::File { path, .. } => {
+            Kind::File { path, .. } | Kind::Edited { path, .. } => {
                 paths.push(path.as_str());
                 files.push(path.as_str());
             }
+            // Told by the node itself, below.
+            Kind::NotEdited { .. } => {}
             Kind::Directory { path, .. } | Kind::Link { path, .. } => paths.push(path),
             Kind::Account { name, .. } | Kind::NoAccount { name } => users.push(name.as_str()),
-            Kind::Service { unit, .. } => units.push(*unit),
+            Kind::Service { unit, .. } => units.push(unit.as_str()),
             Kind::Mount { .. } => mounts = true,
             Kind::SlurmNode { .. } => slurm = true,
             Kind::SlurmDrained { .. } => {}
@@ -110,11 +115,18 @@ pub(crate) fn observe(items: &[Item]) -> String {
         &mut script,
         "getent passwd | grep '^[^:]*:[^:]*:[^:]*:[^:]*:clusterbook:'",
     );
+    // What edited files were before tells which ones are edited, also when the design no longer names them.
+    line(&mut script, "echo @edited");
+    line(
+        &mut script,
+        "[ ! -d /var/lib/clusterbook/edited ] || \
+         find /var/lib/clusterbook/edited -path /var/lib/clusterbook/edited/readers -prune -o ! -type d ! -name '*.clusterbook-new' -printf '/%P\\n'",
+    );
     if !units.is_empty() {
         line(&mut script, "echo @unit");
         line(
             &mut script,
-            &format!("systemctl show -p Id -p ActiveState {}", words(&units)),
+            &format!("systemctl show -p Names -p ActiveState {}", words(&units)),
         );
         line(&mut script, "echo @stamp");
         for unit in &units {
@@ -145,13 +157,15 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
     let mut sums = BTreeMap::new();
     let mut users = BTreeMap::new();
     let mut managed = BTreeMap::new();
+    let mut edited = Vec::new();
     let mut active = BTreeMap::new();
     let mut stamps = BTreeMap::new();
     let mut mounts = Vec::new();
     let mut slurm = BTreeMap::new();
-    let mut unit = String::new();
+    let mut unit = Unit::default();
     for text in output.lines() {
         if let Some(name) = text.strip_prefix('@') {
+            std::mem::take(&mut unit).tell(&mut active);
             section = name;
             continue;
         }
@@ -176,24 +190,23 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
                     list.insert(name.to_owned(), format!("{uid}:{gid}:{home}:{shell}"));
                 }
             }
-            "unit" => {
-                if let Some(id) = text.strip_prefix("Id=") {
-                    unit = id.trim_end_matches(".service").to_owned();
-                    // `systemctl show` may print the properties of a unit in either order.
-                    if let Some(state) = active.remove("") {
-                        active.insert(unit.clone(), state);
-                    }
-                } else if let Some(state) = text.strip_prefix("ActiveState=") {
-                    active.insert(unit.clone(), state.to_owned());
-                } else if text.is_empty() {
-                    unit.clear();
-                }
-            }
+            // A unit may be asked for by any of its names.
+            "unit" => match text.split_once('=') {
+                Some(("Names", names)) => unit.names = names.split(' ').map(str::to_owned).collect(),
+                Some(("ActiveState", state)) => unit.state = state.to_owned(),
+                _ => std::mem::take(&mut unit).tell(&mut active),
+            },
             "stamp" => {
                 if let Some((name, digest)) = text.split_once(' ') {
                     stamps.insert(name.to_owned(), digest.to_owned());
                 }
             }
+            // Kept either as it was, or as a note that there was nothing.
+            "edited" => edited.extend(
+                text.strip_prefix("/was")
+                    .or_else(|| text.strip_prefix("/none"))
+                    .map(str::to_owned),
+            ),
             "mount" => mounts.extend(text.split(' ').nth(1).map(str::to_owned)),
             "slurm" => {
                 if let Some((name, state)) = text.split_once('|') {
@@ -207,7 +220,7 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
         return None;
     }
     let found = |item: &Item| match &item.kind {
-        Kind::File { path, .. } => {
+        Kind::File { path, .. } | Kind::Edited { path, .. } => {
             let (_, mode, _) = paths.get(path)?;
             Some(format!("{mode} {}", sums.get(path).map_or("-", String::as_str)))
         }
@@ -221,10 +234,11 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
         }
         Kind::Account { name, .. } | Kind::NoAccount { name } => users.get(name).cloned(),
         Kind::Service { unit, .. } => {
-            let state = active.get(*unit).map_or("inactive", String::as_str);
-            let stamp = stamps.get(*unit).map_or("none", String::as_str);
+            let state = active.get(unit).map_or("inactive", String::as_str);
+            let stamp = stamps.get(unit).map_or("none", String::as_str);
             Some(format!("{state} {stamp}"))
         }
+        Kind::NotEdited { path } => Some(if edited.contains(path) { EDITED } else { ORIGINAL }.to_owned()),
         Kind::Mount { path } => mounts.contains(path).then(|| "mounted".to_owned()),
         Kind::SlurmNode { name } => slurm.get(name).cloned(),
         Kind::SlurmDrained { .. } => None,
@@ -232,11 +246,27 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
     let mut facts: Facts = managed
         .iter()
         .map(|(name, account)| (format!("user:{name}"), account.clone()))
+        .chain(edited.iter().map(|path| (format!("edit:{path}"), EDITED.to_owned())))
         .collect();
     for item in items {
         facts.insert(item.key.clone(), found(item).unwrap_or_else(|| ABSENT.to_owned()));
     }
     Some(facts)
+}
+
+/// What `systemctl show` says of one unit.
+#[derive(Default)]
+struct Unit {
+    names: Vec<String>,
+    state: String,
+}
+
+impl Unit {
+    fn tell(self, active: &mut BTreeMap<String, String>) {
+        for name in self.names {
+            active.insert(name.trim_end_matches(".service").to_owned(), self.state.clone());
+        }
+    }
 }
 
 /// `up` for a node that takes jobs or that a person has drained, else Slurm's own word for its state.
@@ -254,6 +284,17 @@ pub(crate) fn apply(cluster_id: &str, number: u64, steps: &[Step]) -> String {
     let mut script = String::from(include_str!("node/apply.sh"));
     script.push_str("\nchange() {\n");
     line(&mut script, &format!("enter {} {number}", quote(cluster_id)));
+    // First of all: what is refused then leaves no trace.
+    for step in steps {
+        if let Kind::Service {
+            inputs,
+            trial: Trial::Slurmctld,
+            ..
+        } = &step.item.kind
+        {
+            try_slurmctld(&mut script, steps, inputs);
+        }
+    }
     for step in steps.iter().filter(|step| step.stale) {
         if let Kind::Service { unit, .. } = &step.item.kind {
             // Before anything is changed: a script that is cut short then leaves a daemon that is known to be out of date.
@@ -280,6 +321,33 @@ pub(crate) fn apply(cluster_id: &str, number: u64, steps: &[Step]) -> String {
     script
 }
 
+/// Tries what these steps make of a running controller's configuration.
+fn try_slurmctld(script: &mut String, steps: &[Step], inputs: &[String]) {
+    let mut first = None;
+    for (index, step) in steps.iter().enumerate() {
+        let (path, text) = match &step.item.kind {
+            Kind::File { path, content, .. } => (path, content.reveal()),
+            Kind::Edited { path, content, .. } => (path, &**content),
+            _ => continue,
+        };
+        let Some(name) = path.strip_prefix("/etc/slurm/") else {
+            continue;
+        };
+        // On a new node there is nothing yet that could be spared.
+        if !inputs.contains(&step.item.key) || step.expected.is_none() {
+            continue;
+        }
+        if first.is_none() {
+            first = Some(index);
+            line(script, "trial_begin");
+        }
+        line(script, &format!("trial_put {} {}", quote(name), quote(text)));
+    }
+    if let Some(index) = first {
+        line(script, &format!("trial_slurmctld || finish {index} 1"));
+    }
+}
+
 /// The shell's words to find an item's fingerprint, where it can drift, and to bring the item about.
 fn words(item: &Item) -> (Option<String>, String) {
     let (found, act) = match &item.kind {
@@ -296,6 +364,37 @@ fn words(item: &Item) -> (Option<String>, String) {
                 format!("found_file {path}"),
                 format!("put {path} {umask:04o} {owner} {}", quote(content.reveal())),
             )
+        }
+        Kind::Edited {
+            path,
+            mode,
+            owner,
+            content,
+            readers,
+        } => {
+            let path = quote(path);
+            let mut notes = String::new();
+            for (unit, refresh) in readers {
+                let how = if *refresh == Refresh::Reload {
+                    "reload"
+                } else {
+                    "restart"
+                };
+                line(&mut notes, &format!("{how} {unit}"));
+            }
+            (
+                format!("found_file {path}"),
+                format!(
+                    "edit {path} {mode:04o} {} {} {}",
+                    quote(owner),
+                    quote(content),
+                    quote(&notes)
+                ),
+            )
+        }
+        Kind::NotEdited { path } => {
+            let path = quote(path);
+            (format!("found_edit {path}"), format!("put_back {path}"))
         }
         Kind::Directory { path, mode, owner } => {
             let path = quote(path);
@@ -323,16 +422,23 @@ fn words(item: &Item) -> (Option<String>, String) {
             (format!("found_user {name}"), format!("no_account {name}"))
         }
         Kind::Service {
-            unit, digest, refresh, ..
+            unit,
+            digest,
+            refresh,
+            trial,
+            ..
         } => {
             let refresh = match refresh {
                 Refresh::Restart => "restart",
                 Refresh::ScontrolReconfigure => "reconfigure",
+                Refresh::Reload => "reload",
             };
-            (
-                format!("found_service {unit}"),
-                format!("service {unit} {digest} {refresh}"),
-            )
+            let act = format!("service {unit} {digest} {refresh}");
+            let act = match trial {
+                Trial::Runs => format!("{act} && runs {unit} {digest}"),
+                Trial::None | Trial::Slurmctld => act,
+            };
+            (format!("found_service {unit}"), act)
         }
         // Whether a mount or a Slurm node still is as it was doesn't matter: the step only waits or reports.
         Kind::Mount { path } => {
@@ -547,6 +653,112 @@ mod tests {
         assert_eq!(read_facts(&[], "@managed\n"), None, "a look that broke off is no look");
     }
 
+    fn edited(node: &Node, name: &str, content: &str) -> Item {
+        let file = clusterbook_model::EditedFile {
+            path: node.path(name),
+            nodes: vec!["all".to_owned()],
+            mode: "0750".to_owned(),
+            owner: node.owner.clone(),
+            reload: Vec::new(),
+            restart: Vec::new(),
+            content: content.to_owned(),
+        };
+        Item::edited(&file, Vec::new())
+    }
+
+    #[test]
+    fn what_was_there_before_the_first_edit_is_put_back() {
+        let node = Node::new();
+        let (old, new) = (node.path("old.conf"), node.path("deep/new.conf"));
+        fs_err::write(&old, "from the package\n").expect("a file");
+        let mode = |path: &str| {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs_err::metadata(path).expect("a file").permissions().mode() & 0o777
+        };
+        let before = mode(&old);
+        let items = |content: &str| {
+            [
+                edited(&node, "old.conf", content),
+                edited(&node, "deep/new.conf", content),
+            ]
+        };
+        for content in ["one\n", "two\n"] {
+            let (said, trouble) = node.run(&apply("0123456789ab", 1, &fresh(&items(content))));
+            let outcomes = read_outcomes(2, &said, &trouble).expect("it is not refused");
+            assert_eq!(outcomes, [StepOutcome::Done, StepOutcome::Done], "{trouble}");
+            assert_eq!(fs_err::read_to_string(&old).expect("a file"), content);
+            assert_eq!(mode(&new), 0o750);
+        }
+        let (said, _) = node.run(&observe(&items("two\n")));
+        let facts = read_facts(&items("two\n"), &said).expect("a whole look");
+        assert!(
+            items("two\n").iter().all(|item| facts[&item.key] == item.want),
+            "{facts:?}"
+        );
+
+        // A look that asks for none of them still tells that they are edited.
+        let (said, _) = node.run(&observe(&[]));
+        let facts = read_facts(&[], &said).expect("a whole look");
+        let keys: Vec<&str> = facts.keys().map(String::as_str).collect();
+        assert_eq!(keys, [format!("edit:{new}"), format!("edit:{old}")]);
+
+        let back = [Item::not_edited(&old), Item::not_edited(&new)];
+        let steps: Vec<Step> = back
+            .iter()
+            .map(|item| Step {
+                item: item.clone(),
+                expected: Some(EDITED.to_owned()),
+                stale: false,
+            })
+            .collect();
+        let (said, trouble) = node.run(&apply("0123456789ab", 2, &steps));
+        let outcomes = read_outcomes(2, &said, &trouble).expect("it is not refused");
+        assert_eq!(outcomes, [StepOutcome::Done, StepOutcome::Done], "{trouble}");
+        assert_eq!(fs_err::read_to_string(&old).expect("a file"), "from the package\n");
+        assert_eq!(mode(&old), before);
+        assert!(!fs_err::exists(&new).expect("it can be looked at"));
+        let (said, _) = node.run(&observe(&[]));
+        assert!(read_facts(&[], &said).expect("a whole look").is_empty());
+    }
+
+    #[test]
+    fn a_folder_is_not_replaced_by_a_file() {
+        let node = Node::new();
+        fs_err::create_dir(node.path("conf")).expect("a folder");
+        let (said, trouble) = node.run(&apply("0123456789ab", 1, &fresh(&[edited(&node, "conf", "x\n")])));
+        let outcomes = read_outcomes(1, &said, &trouble).expect("it is not refused");
+        assert!(
+            matches!(&outcomes[0], StepOutcome::Failed(said) if said.contains("is a folder")),
+            "{outcomes:?}"
+        );
+    }
+
+    #[test]
+    fn a_controllers_configuration_is_tried_before_anything_else_is_done() {
+        let conf = Item::file("/etc/slurm/slurm.conf", 0o644, "SchedulerTyp=x\n");
+        let daemon = Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&conf]).tried(Trial::Slurmctld);
+        let steps = |expected: Option<&str>| {
+            [
+                Step {
+                    item: conf.clone(),
+                    expected: expected.map(str::to_owned),
+                    stale: false,
+                },
+                Step {
+                    item: daemon.clone(),
+                    expected: None,
+                    stale: expected.is_some(),
+                },
+            ]
+        };
+        let script = apply("0123456789ab", 1, &steps(Some("644 root:root sum")));
+        let place = |text: &str| script.rfind(text).unwrap_or_else(|| panic!("{text} is not there"));
+        assert!(place("trial_slurmctld || finish 0 1") < place("rm -f \"$state/stamp/slurmctld\""));
+        assert!(place("trial_put slurm.conf") < place("put /etc/slurm/slurm.conf"));
+        // A new node has nothing that could be spared.
+        assert!(!apply("0123456789ab", 1, &steps(None)).contains("trial_put slurm.conf"));
+    }
+
     #[test]
     fn daemons_accounts_and_mounts_are_read_from_what_systems_print() {
         let items = [
@@ -561,7 +773,7 @@ mod tests {
         ];
         let output = "@user\ntaro:x:2001:2001:clusterbook:/home/taro:/bin/bash\n@managed\n\
             taro:x:2001:2001:clusterbook:/home/taro:/bin/bash\nhanako:x:2002:2002:clusterbook:/home/hanako:/bin/bash\n\
-            @unit\nId=munge.service\nActiveState=active\n\nActiveState=activating\nId=slurmd.service\n\
+            @unit\nNames=munge.service\nActiveState=active\n\nActiveState=activating\nNames=slurmd-alias.service slurmd.service\n\
             @stamp\nmunge 0123\n@mount\n/dev/vda /home ext4 rw 0 0\n@slurm\nc1|idle\nc2|down*\nc3|drained\n@end\n";
         let facts = read_facts(&items, output).expect("a whole look");
         let found = |item: &Item| facts[&item.key].as_str();

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clusterbook_engine::{ApplyOptions, Engine, Error, Event, Events, Settings, Stop, Verb};
+use clusterbook_engine::{ApplyOptions, Engine, Error, Event, Events, Part, Settings, Stop, Verb};
 use clusterbook_model::Design;
 use clusterbook_providers::{Calls, Fault, FaultPlan, Operation, Scope, Scripted, World};
 use tokio_util::sync::CancellationToken;
@@ -402,4 +402,135 @@ async fn a_request_that_succeeded_without_an_answer_is_a_success_and_counts_once
         4,
         "c1 was asked for a second time"
     );
+}
+
+/// A design with these files, each with its content and the services that read it.
+fn with_files(files: &[(&str, &str, &[&str])]) -> Design {
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, content, restart)| serde_json::json!({"path": path, "content": content, "restart": restart}))
+        .collect();
+    Design::from_parameters(&serde_json::json!({
+        "name": "demo",
+        "provider": "memory",
+        "groups": [{"name": "compute", "nodes": 2, "hosts": "c[1-9]"}],
+        "files": files,
+    }))
+    .expect("a sound design")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_file_is_a_change_on_each_of_its_nodes_and_tells_who_reads_it() {
+    let place = Place::new().await;
+    place.apply(&with_files(&[])).await.expect("it is made");
+    let edited = with_files(&[
+        ("/etc/motd", "one\n", &[]),
+        ("/etc/chrony.conf", "pool x\n", &["chrony"]),
+    ]);
+    let plan = place.engine.plan(&edited, &Stop::new()).await.expect("a plan");
+    let mut told: Vec<String> = plan
+        .changes
+        .iter()
+        .map(|change| {
+            format!(
+                "{} {} {}",
+                change.phase,
+                change.node.as_deref().unwrap_or("-"),
+                change.what
+            )
+        })
+        .collect();
+    told.sort();
+    let wanted: Vec<String> = ["c1", "c2", "master"]
+        .iter()
+        .flat_map(|node| ["/etc/chrony.conf", "/etc/motd", "service chrony"].map(|what| format!("files {node} {what}")))
+        .collect();
+    assert_eq!(told, wanted);
+    let (calls, applied) = place.calls(place.apply(&edited)).await;
+    applied.expect("it is applied");
+    assert_eq!(count(&calls, Operation::NodeWrite), 3, "one round trip for each node");
+    let plan = place.engine.plan(&edited, &Stop::new()).await.expect("a plan");
+    assert!(plan.is_empty(), "{:?}", plan.changes);
+
+    // Another content tells its reader, and nobody else.
+    let again = with_files(&[
+        ("/etc/motd", "one\n", &[]),
+        ("/etc/chrony.conf", "pool y\n", &["chrony"]),
+    ]);
+    let plan = place.engine.plan(&again, &Stop::new()).await.expect("a plan");
+    assert_eq!(plan.changes.len(), 6, "{:?}", plan.changes);
+    assert!(plan.changes.iter().all(|change| change.what != "/etc/motd"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_daemon_of_ours_reads_makes_it_read_again() {
+    let place = Place::new().await;
+    place.apply(&with_files(&[])).await.expect("it is made");
+    let edited = with_files(&[("/etc/slurm/job_submit.lua", "return slurm.SUCCESS\n", &["slurmctld"])]);
+    let plan = place.engine.plan(&edited, &Stop::new()).await.expect("a plan");
+    let told: Vec<(&str, Option<&str>)> = plan
+        .changes
+        .iter()
+        .filter(|change| change.node.as_deref() == Some("master"))
+        .map(|change| (change.what.as_str(), change.node.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("/etc/slurm/job_submit.lua", Some("master")),
+            ("service slurmctld", Some("master"))
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applies_are_versions_of_a_file_and_of_slurm_conf() {
+    let place = Place::new().await;
+    let file = Part::File {
+        path: "/etc/motd".to_owned(),
+        nodes: None,
+    };
+    for content in [None, Some("one\n"), Some("one\ntwo\n"), Some("one\ntwo\n"), None] {
+        let files: Vec<(&str, &str, &[&str])> = content.iter().map(|text| ("/etc/motd", *text, &[][..])).collect();
+        place.apply(&with_files(&files)).await.expect("it is applied");
+    }
+    let versions = place.engine.versions("demo", &file).expect("versions");
+    let told: Vec<(u64, Option<&str>)> = versions
+        .iter()
+        .map(|version| (version.apply, version.text.as_deref()))
+        .collect();
+    assert_eq!(told, [(2, Some("one\n")), (3, Some("one\ntwo\n")), (4, None)]);
+    assert!(versions[1].diff.contains("+two"), "{}", versions[1].diff);
+    assert_eq!(versions[0].outcome, "done");
+    let earlier = place.engine.design_of("demo", 2).expect("a design");
+    assert_eq!(earlier.files[0].content, "one\n");
+    assert!(
+        place
+            .engine
+            .versions("demo", &Part::SlurmConf)
+            .expect("versions")
+            .is_empty()
+    );
+    let error = place.engine.design_of("demo", 40).expect_err("there is none");
+    assert!(error.hint().is_some_and(|hint| hint.contains("1 to 4")), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_is_not_removed_by_another_name() {
+    let place = Place::new().await;
+    place.apply(&design(1, &[])).await.expect("it is made");
+    let other = Design::from_parameters(&serde_json::json!({
+        "name": "demo",
+        "provider": "memory",
+        "master": {"host": "head"},
+        "groups": [{"name": "compute", "nodes": 1, "hosts": "c[1-1000]"}],
+    }))
+    .expect("a sound design");
+    let error = place.apply(&other).await.expect_err("it is refused");
+    assert!(
+        matches!(&error, Error::Refused { hint, .. } if hint.contains("master.host: master")),
+        "{error:?}"
+    );
+    let plan = place.engine.plan(&design(1, &[]), &Stop::new()).await.expect("a plan");
+    assert!(plan.is_empty(), "nothing was done: {:?}", plan.changes);
 }

@@ -39,6 +39,8 @@ pub struct Design {
     pub users: Vec<User>,
     /// Extra `slurm.conf` keys; keys that this template manages are refused.
     pub slurm_conf: BTreeMap<String, String>,
+    /// Configuration files that a person has edited; files that this template manages are refused.
+    pub files: Vec<EditedFile>,
 }
 
 /// Desired power of all nodes.
@@ -129,6 +131,26 @@ pub struct User {
     pub keys: Vec<String>,
     /// Whether the person may use `sudo` without a password.
     pub sudo: bool,
+}
+
+/// A configuration file that is the same on some nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditedFile {
+    /// Absolute path, of letters, digits and `-_.@+:` only.
+    pub path: String,
+    /// Where: `all`, `master`, names of groups.
+    pub nodes: Vec<String>,
+    /// Permission bits as octal digits, for example `0644`.
+    pub mode: String,
+    /// `user:group`, both known on the nodes.
+    pub owner: String,
+    /// Services, without `.service`, that are told to read their configuration again when it changes.
+    pub reload: Vec<String>,
+    /// Services that are restarted when it changes.
+    pub restart: Vec<String>,
+    /// What it holds: text of at most 256 KiB, never a secret.
+    pub content: String,
 }
 
 /// What a provider offers for one node.

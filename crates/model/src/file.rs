@@ -10,7 +10,7 @@ use serde_json::Value;
 use yaml_edit::{Document, Mapping, Sequence, YamlNode};
 
 use crate::error::nearest;
-use crate::{Design, Faults, SCHEMA, User};
+use crate::{Design, EditedFile, Faults, SCHEMA, User};
 
 /// A design file's text and the design that it describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,32 +126,7 @@ impl DesignFile {
 
     /// Adds a user at the end of the list.
     pub fn add_user(&mut self, user: &User) -> Result<(), FileError> {
-        let path = format!("users[{}]", user.name);
-        let user = to_value(user);
-        if self
-            .raw
-            .get("users")
-            .and_then(Value::as_array)
-            .is_none_or(Vec::is_empty)
-        {
-            return self.set("users", Value::Array(vec![user]));
-        }
-        let place = [Step::Key("users".to_owned())];
-        self.carry_out(
-            &path,
-            &place,
-            |parent, _| {
-                let Parent::Mapping(mapping) = parent else { return None };
-                let node = block(&user)?;
-                mapping.get_sequence("users")?.push(node);
-                Some(())
-            },
-            |raw| {
-                if let Some(users) = raw.get_mut("users").and_then(Value::as_array_mut) {
-                    users.push(user.clone());
-                }
-            },
-        )
+        self.add_item("users", &format!("users[{}]", user.name), to_value(user))
     }
 
     /// Removes a user from the list. Comments stay: only a person knows what they were about.
@@ -162,27 +137,111 @@ impl DesignFile {
             return Err(FileError::Edit {
                 path,
                 message: format!("there is no user '{name}'"),
-                help: match nearest(name, known()) {
-                    Some(near) => format!("did you mean '{near}'?"),
-                    None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
-                },
+                help: help(name, known()),
             });
         };
-        if self.design.users.len() == 1 {
-            // Taking the last item out of a block list would leave a key without a value.
-            return self.set("users", Value::Array(Vec::new()));
+        self.remove_item("users", &path, index)
+    }
+
+    /// Puts an edited file into the list: in the place of the one with the same path and nodes, else at the end.
+    pub fn set_file(&mut self, file: &EditedFile) -> Result<(), FileError> {
+        let value = to_value(file);
+        let same = |known: &EditedFile| known.path == file.path && known.nodes == file.nodes;
+        let Some(index) = self.design.files.iter().position(same) else {
+            return self.add_item("files", &format!("files[{}]", file.path), value);
+        };
+        if self.design.files[index] == *file {
+            return Ok(());
         }
-        let place = [Step::Key("users".to_owned())];
+        // Key by key, so that comments beside the others stay; the whole item where its layout doesn't allow that.
+        let mut edited = self.clone();
+        let known = to_value(&self.design.files[index]);
+        let by_key = value.as_object().into_iter().flatten().try_for_each(|(key, value)| {
+            if known.get(key) == Some(value) {
+                return Ok(());
+            }
+            edited.set(&format!("files[{index}].{key}"), value.clone())
+        });
+        match by_key {
+            Ok(()) => {
+                *self = edited;
+                Ok(())
+            }
+            Err(FileError::Edit { .. }) => self.set(&format!("files[{index}]"), value),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes an edited file from the list; `nodes` says which one where several have the path.
+    pub fn remove_file(&mut self, path: &str, nodes: Option<&[String]>) -> Result<(), FileError> {
+        let place = format!("files[{path}]");
+        let files = &self.design.files;
+        let matches: Vec<usize> = (0..files.len())
+            .filter(|&index| files[index].path == path && nodes.is_none_or(|nodes| files[index].nodes == nodes))
+            .collect();
+        match matches.as_slice() {
+            [index] => self.remove_item("files", &place, *index),
+            [] => Err(FileError::Edit {
+                path: place,
+                message: format!("the design has no file {path}"),
+                help: help(path, files.iter().map(|file| file.path.as_str())),
+            }),
+            several => Err(FileError::Edit {
+                path: place,
+                message: format!("the design has {} files {path}", several.len()),
+                help: format!(
+                    "say which one by its nodes: {}",
+                    several
+                        .iter()
+                        .map(|&index| files[index].nodes.join(", "))
+                        .collect::<Vec<_>>()
+                        .join("; ")
+                ),
+            }),
+        }
+    }
+
+    /// Adds an item at the end of a list of the top level; `path` names it in errors.
+    fn add_item(&mut self, list: &str, path: &str, item: Value) -> Result<(), FileError> {
+        if self.raw.get(list).and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return self.set(list, Value::Array(vec![item]));
+        }
+        let place = [Step::Key(list.to_owned())];
         self.carry_out(
-            &path,
+            path,
             &place,
             |parent, _| {
                 let Parent::Mapping(mapping) = parent else { return None };
-                mapping.get_sequence("users")?.remove(index).map(|_| ())
+                let node = block(&item)?;
+                mapping.get_sequence(list)?.push(node);
+                Some(())
             },
             |raw| {
-                if let Some(users) = raw.get_mut("users").and_then(Value::as_array_mut) {
-                    users.remove(index);
+                if let Some(items) = raw.get_mut(list).and_then(Value::as_array_mut) {
+                    items.push(item.clone());
+                }
+            },
+        )
+    }
+
+    /// Takes an item out of a list of the top level.
+    fn remove_item(&mut self, list: &str, path: &str, index: usize) -> Result<(), FileError> {
+        let count = self.raw.get(list).and_then(Value::as_array).map_or(0, Vec::len);
+        if count == 1 {
+            // Taking the last item out of a block list would leave a key without a value.
+            return self.set(list, Value::Array(Vec::new()));
+        }
+        let place = [Step::Key(list.to_owned())];
+        self.carry_out(
+            path,
+            &place,
+            |parent, _| {
+                let Parent::Mapping(mapping) = parent else { return None };
+                mapping.get_sequence(list)?.remove(index).map(|_| ())
+            },
+            |raw| {
+                if let Some(items) = raw.get_mut(list).and_then(Value::as_array_mut) {
+                    items.remove(index);
                 }
             },
         )
@@ -310,6 +369,17 @@ impl DesignFile {
             place: steps,
             around: None,
         })
+    }
+}
+
+/// What to say about a name that isn't there.
+fn help<'a>(wrong: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(wrong, known.clone()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => match known.collect::<Vec<_>>().as_slice() {
+            [] => "there is none".to_owned(),
+            known => format!("there are {}", known.join(", ")),
+        },
     }
 }
 
@@ -464,6 +534,7 @@ fn block(value: &Value) -> Option<YamlNode> {
     let mut text = String::new();
     match value {
         Value::Array(items) if on_one_line(items) => text = inline(value),
+        Value::Object(inner) if inner.is_empty() => text = inline(value),
         _ => emit(value, 0, false, &mut text),
     }
     let document = Document::from_str(&text).ok()?;
@@ -498,6 +569,14 @@ fn emit(value: &Value, indent: usize, spaced: bool, out: &mut String) {
                         }
                         let _ = writeln!(out, "{margin}{key}:");
                         emit(value, indent + 2, false, out);
+                    }
+                    Value::String(text) if is_lines(text) => {
+                        let _ = writeln!(out, "{margin}{key}: |");
+                        for line in text.lines() {
+                            // An empty line has no margin: white space at a line's end is lost in many editors.
+                            let margin = if line.is_empty() { "" } else { &margin };
+                            let _ = writeln!(out, "{margin}{}{line}", if line.is_empty() { "" } else { "  " });
+                        }
                     }
                     // Both readings of a bare word, text and truth value, mean the same here, and it reads best.
                     Value::String(word) if spaced && key == "power" => {
@@ -544,6 +623,18 @@ fn on_one_line(items: &[Value]) -> bool {
     items
         .iter()
         .all(|item| matches!(item, Value::String(text) if text.len() <= 32) || item.is_number())
+}
+
+/// Whether a text reads best, and unchanged, as lines of a block: several words a line, an end of line last and nothing that
+/// an editor would change.
+fn is_lines(text: &str) -> bool {
+    text.ends_with('\n')
+        && !text.ends_with("\n\n")
+        && !text.starts_with([' ', '\n', '\t'])
+        && !text
+            .chars()
+            .any(|character| character.is_control() && character != '\n' && character != '\t')
+        && text.lines().all(|line| !line.ends_with([' ', '\t']))
 }
 
 fn inline(value: &Value) -> String {

@@ -17,7 +17,9 @@ mod slurm;
 mod templates;
 
 pub use address::{AddressRange, Subnet};
-pub use design::{Design, Disk, Flavor, Group, Master, Network, Node, Partition, Power, Role, SCHEMA, User};
+pub use design::{
+    Design, Disk, EditedFile, Flavor, Group, Master, Network, Node, Partition, Power, Role, SCHEMA, User,
+};
 pub use error::{ExpressionError, Fault, Faults, nearest};
 pub use file::{DesignFile, FileError, diff};
 pub use hostlist::{

@@ -1,7 +1,7 @@
 //! Edits of a design file: what changes, and that nothing else does.
 #![allow(clippy::unwrap_used)]
 
-use clusterbook_model::{Design, DesignFile, FileError, User, diff};
+use clusterbook_model::{Design, DesignFile, EditedFile, FileError, User, diff};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -194,4 +194,115 @@ proptest! {
             prop_assert_eq!(read.design(), &design);
         }
     }
+}
+
+fn edited_file(path: &str, nodes: &[&str], content: &str) -> EditedFile {
+    EditedFile {
+        path: path.to_owned(),
+        nodes: nodes.iter().map(|&word| word.to_owned()).collect(),
+        mode: "0644".to_owned(),
+        owner: "root:root".to_owned(),
+        reload: Vec::new(),
+        restart: Vec::new(),
+        content: content.to_owned(),
+    }
+}
+
+const WITH_FILES: &str = "\
+# ours
+schema: 1
+name: demo
+slurm_conf:
+  MaxJobCount: 20000 # for the course
+files:
+  # Read at every login.
+  - path: /etc/motd # the message of the day
+    content: |
+      Welcome.
+      See the manual.
+  - path: /etc/issue
+    nodes: [master] # where people log in
+    content: one line
+power: on # always
+";
+
+#[test]
+fn edited_files_come_change_and_go() {
+    insta::assert_snapshot!(edited(WITH_FILES, |file| {
+        file.set_file(&edited_file(
+            "/etc/motd",
+            &["all"],
+            "Welcome.\n\n  Maintenance on Friday: \"save\" #1.\n",
+        ))?;
+        file.set_file(&edited_file(
+            "/etc/slurm/prolog.sh",
+            &["compute"],
+            "#!/bin/sh\nexit 0\n",
+        ))?;
+        file.remove_file("/etc/issue", None)
+    }));
+}
+
+#[test]
+fn the_first_and_the_last_file() {
+    let text = "schema: 1\nname: demo # short\n";
+    insta::assert_snapshot!(edited(text, |file| file.set_file(&edited_file(
+        "/etc/motd",
+        &["all"],
+        "Hello.\n"
+    ))));
+    let mut file = DesignFile::parse(text).unwrap();
+    for content in [
+        "a\n",
+        "",
+        "no end",
+        " leading\n",
+        "trailing \n",
+        "tab\there\n",
+        "empty lines\n\n\n",
+        "a: b\n- c\n",
+    ] {
+        file.set_file(&edited_file("/etc/motd", &["all"], content)).unwrap();
+        assert_eq!(file.design().files[0].content, content);
+        assert_eq!(
+            DesignFile::parse(file.text()).unwrap().design().files[0].content,
+            content
+        );
+        assert_eq!(DesignFile::new(file.design()).design().files[0].content, content);
+        assert_eq!(
+            DesignFile::parse(DesignFile::new(file.design()).text())
+                .unwrap()
+                .design()
+                .files[0]
+                .content,
+            content
+        );
+    }
+    file.remove_file("/etc/motd", None).unwrap();
+    assert!(file.design().files.is_empty());
+}
+
+#[test]
+fn a_file_of_two_groups_is_removed_by_its_nodes() {
+    let mut file = DesignFile::parse("schema: 1\nname: demo\n").unwrap();
+    file.set_file(&edited_file("/etc/motd", &["master"], "a\n")).unwrap();
+    file.set_file(&edited_file("/etc/motd", &["compute"], "b\n")).unwrap();
+    let error = file.remove_file("/etc/motd", None).unwrap_err();
+    assert!(
+        matches!(&error, FileError::Edit { help, .. } if help.contains("master; compute")),
+        "{error:?}"
+    );
+    file.remove_file("/etc/motd", Some(&["master".to_owned()])).unwrap();
+    assert_eq!(file.design().files[0].content, "b\n");
+    assert!(file.remove_file("/etc/mtd", None).is_err());
+}
+
+#[test]
+fn keys_of_slurm_conf_go_back_to_none() {
+    let mut file = DesignFile::parse(WITH_FILES).unwrap();
+    file.set("slurm_conf", json!({})).unwrap();
+    assert!(file.design().slurm_conf.is_empty());
+    file.set("slurm_conf.MaxArraySize", 10).unwrap();
+    assert_eq!(file.design().slurm_conf["MaxArraySize"], "10");
+    assert!(file.set("slurm_conf.ClusterName", "x").is_err());
 }

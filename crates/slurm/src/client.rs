@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Controller};
+use crate::controller::{self, Controller, Setting};
 use crate::error::{Error, ErrorKind};
 use crate::job::{self, AccountingRecord, Job, JobId, JobState};
 use crate::node::{self, Node, NodeUpdate};
@@ -242,6 +242,12 @@ impl<R: Runner> Slurm<R> {
             Ok(rows) => Ok(rows.into_iter().map(Controller::from).collect()),
             Err(error) => Err(checked(&argv, ran).err().unwrap_or(error)),
         }
+    }
+
+    /// What the controller runs with.
+    pub async fn configuration(&self) -> Result<Vec<Setting>, Error> {
+        let ran = self.run(&["scontrol", "show", "config"], &[]).await?;
+        Ok(controller::settings(&String::from_utf8_lossy(&ran.stdout)))
     }
 
     async fn list<T: DeserializeOwned>(&self, argv: &[&str], name: &str) -> Result<Vec<T>, Error> {

@@ -17,6 +17,26 @@ pub struct Controller {
     pub latency_microseconds: Option<u64>,
 }
 
+/// One row of [`Slurm::configuration`](crate::Slurm::configuration).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its name, in `slurm.conf`'s spelling.
+    pub key: String,
+    /// Its value as Slurm writes it; `(null)` where there is none.
+    pub value: String,
+}
+
+/// Reads `scontrol show config`, which Slurm has as text only: `Key = value` lines, and headings around them.
+pub(crate) fn settings(text: &str) -> Vec<Setting> {
+    text.lines()
+        .filter_map(|line| line.split_once(" = ").or_else(|| Some((line.strip_suffix(" =")?, ""))))
+        .map(|(key, value)| Setting {
+            key: key.trim().to_owned(),
+            value: value.trim().to_owned(),
+        })
+        .collect()
+}
+
 /// A controller as it stands in the JSON.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Raw {

@@ -39,7 +39,7 @@ mod wire;
 mod words;
 
 pub use client::Slurm;
-pub use controller::Controller;
+pub use controller::{Controller, Setting};
 pub use error::{Error, ErrorKind};
 pub use job::{AccountingRecord, Job, JobFlag, JobId, JobPhase, JobState};
 pub use node::{Node, NodeBase, NodeFlag, NodeState, NodeUpdate};

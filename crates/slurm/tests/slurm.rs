@@ -107,6 +107,29 @@ async fn recorded_partitions_and_controllers() {
 }
 
 #[tokio::test]
+async fn the_configuration_is_read_from_text() {
+    let said = "Configuration data as of 2026-11-21T17:40:20\nAccountingStorageBackupHost = (null)\n\
+        MaxJobCount             = 20000\nSlurmctldHost[0]        = master(10.0.0.2)\nTopologyParam           = \n\n\
+        Slurmctld(primary) at master is UP\n";
+    let slurm = Slurm::new(Script::new([answer(said)]));
+    let settings = slurm.configuration().await.unwrap();
+    let pairs: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|setting| (setting.key.as_str(), setting.value.as_str()))
+        .collect();
+    assert_eq!(
+        pairs,
+        [
+            ("AccountingStorageBackupHost", "(null)"),
+            ("MaxJobCount", "20000"),
+            ("SlurmctldHost[0]", "master(10.0.0.2)"),
+            ("TopologyParam", ""),
+        ]
+    );
+    assert_eq!(slurm.runner().asked(), ["scontrol show config"]);
+}
+
+#[tokio::test]
 async fn recorded_jobs() {
     for name in ["squeue-empty", "squeue-running-and-pending", "squeue-array"] {
         let slurm = Slurm::new(Script::new([fixture(name)]));

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod destroy;
 mod export;
+mod files;
 mod history;
 mod import;
 mod list;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     List(list::Arguments),
     Status(status::Arguments),
     Run(run::Arguments),
+    Files(files::Arguments),
     History(history::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
@@ -48,6 +50,7 @@ impl Command {
             Self::List(_) => "list",
             Self::Status(_) => "status",
             Self::Run(_) => "run",
+            Self::Files(_) => "files",
             Self::History(_) => "history",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
@@ -66,6 +69,7 @@ impl Command {
             Self::List(arguments) => list::run(context, &arguments),
             Self::Status(arguments) => status::run(context, &arguments).await,
             Self::Run(arguments) => run::run(context, &arguments).await,
+            Self::Files(arguments) => files::run(context, &arguments).await,
             Self::History(arguments) => history::run(context, &arguments),
             Self::Export(arguments) => export::run(context, &arguments),
             Self::Import(arguments) => import::run(context, &arguments),

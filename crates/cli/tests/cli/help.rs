@@ -10,6 +10,7 @@ const COMMANDS: &[&str] = &[
     "list",
     "status",
     "run",
+    "files",
     "history",
     "export",
     "import",

@@ -51,7 +51,7 @@ found_service() {
     echo "$active $digest"
 }
 
-# put PATH UMASK OWNER TEXT: the text becomes the file, in one step for whoever reads it. Only what the shell can't do by itself
+# put PATH UMASK OWNER TEXT [MODE]: the text becomes the file, in one step for whoever reads it. Only what the shell can't do by itself
 # starts a program: with hundreds of nodes on one machine that is most of the time.
 put() {
     parent=${1%/*}
@@ -63,11 +63,50 @@ put() {
     written=$?
     umask 077
     [ "$written" -eq 0 ] || return 1
-    [ "$3" = root:root ] || chown "$3" "$new" || return 1
-    mv -f "$new" "$1" 2>/dev/null && return 0
+    [ "$3" = root:root ] || chown "$3" "$new" || { rm -f "$new"; return 1; }
+    [ -z "${5-}" ] || chmod "$5" "$new" || return 1
+    mv -fT "$new" "$1" 2>/dev/null && return 0
     # A file that is mounted into a container can't be replaced, only rewritten.
     printf '%s' "$4" >"$1" && chmod --reference="$new" "$1" && chown "$3" "$1" && rm -f "$new"
 }
+
+# edit PATH MODE OWNER TEXT READERS: a file that a person edits. What was there before its first edit, or that nothing was, is kept until
+# the design no longer names it, and so is who reads it: lines of reload UNIT or restart UNIT.
+edited=$state/edited
+edit() {
+    [ ! -d "$1" ] || { echo "$1 is a folder" >&2; return 1; }
+    if [ ! -e "$edited/was$1" ] && [ ! -L "$edited/was$1" ] && [ ! -e "$edited/none$1" ]; then
+        if [ -e "$1" ] || [ -L "$1" ]; then
+            kept="$edited/was$1"
+            mkdir -p "${kept%/*}" && cp -a "$1" "$kept.clusterbook-new" && mv -fT "$kept.clusterbook-new" "$kept" || return 1
+        else
+            kept="$edited/none$1"
+            mkdir -p "${kept%/*}" && : >"$kept" || return 1
+        fi
+    fi
+    kept="$edited/readers$1"
+    rm -f "$kept"
+    [ -z "$5" ] || { mkdir -p "${kept%/*}" && printf '%s' "$5" >"$kept"; } || return 1
+    put "$1" 0077 "$3" "$4" "$2"
+}
+found_edit() { if [ -e "$edited/was$1" ] || [ -L "$edited/was$1" ] || [ -e "$edited/none$1" ]; then echo edited; else echo original; fi; }
+put_back() {
+    if [ -e "$edited/was$1" ] || [ -L "$edited/was$1" ]; then
+        cp -a "$edited/was$1" "$1.clusterbook-new" && mv -fT "$1.clusterbook-new" "$1" || return 1
+    elif [ -e "$edited/none$1" ]; then
+        rm -f "$1" || return 1
+    fi
+    if [ -r "$edited/readers$1" ]; then
+        while read -r how unit; do
+            # A service that another file still names is told by its own item.
+            rm -f "$state/stamp/$unit"
+            ! systemctl is-active -q "$unit.service" || systemctl "$how" "$unit.service" || return 1
+        done <"$edited/readers$1"
+    fi
+    # Last of all: cut short before, it is done again.
+    rm -f "$edited/readers$1" "$edited/was$1" "$edited/none$1"
+}
+
 put_dir() { (umask 022 && mkdir -p "$1") && chmod "$2" "$1" && chown "$3" "$1"; }
 put_link() {
     parent=${1%/*}
@@ -104,6 +143,8 @@ service() {
     esac
     if [ "$3 ${found%% *}" = 'reconfigure active' ]; then
         scontrol reconfigure || return 1
+    elif [ "$3 ${found%% *}" = 'reload active' ]; then
+        systemctl reload "$1.service" || return 1
     else
         systemctl restart "$1.service" || {
             systemctl status --no-pager --lines=20 "$1.service" >&2
@@ -112,6 +153,62 @@ service() {
     fi
     echo "$2" >"$state/stamp/$1"
 }
+
+# runs UNIT DIGEST: whether it still runs, for a daemon of which nothing is known. One that was started in vain is told again by the next
+# apply.
+runs() {
+    [ "$(found_service "$1")" = "active $2" ] && return 0
+    rm -f "$state/stamp/$1"
+    echo "$1 doesn't stay running" >&2
+    systemctl status --no-pager --lines=20 "$1.service" >&2
+    return 1
+}
+
+# A trial of a changed configuration of the controller that runs: a second slurmctld starts with it, in a network and a process space of
+# its own, without the cluster's state, as the user that the first one runs as. It reaches no node and no database, and whatever it
+# refuses is refused before anything is changed. A node that has no configuration yet has nothing to protect.
+trial=
+trial_begin() {
+    [ -e /etc/slurm/slurm.conf ] || return 0
+    trial=$(mktemp -d /tmp/clusterbook-trial.XXXXXX) && mkdir "$trial/etc" "$trial/state" && cp -r /etc/slurm/. "$trial/etc"
+}
+trial_put() { [ -z "$trial" ] || { mkdir -p "$(dirname "$trial/etc/$1")" && printf '%s' "$2" >"$trial/etc/$1"; }; }
+trial_slurmctld() {
+    [ -n "$trial" ] || return 0
+    # The state, the database and programs that run at the start are the first one's.
+    sed -i -e '/^[[:space:]]*\(AccountingStorage\|SlurmctldPrimary\|StateSaveLocation\|SlurmctldPidFile\)/Id' "$trial/etc/slurm.conf"
+    printf '\n%s\n' "StateSaveLocation=$trial/state" "SlurmctldPidFile=$trial/pid" >>"$trial/etc/slurm.conf"
+    chown -R slurm:slurm "$trial"
+    # The shell stays in between: it is the process whose end ends all of them. An address of documentation makes names resolve.
+    unshare --net --pid --fork --kill-child sh -c '
+        ip link set lo up && ip address add 192.0.2.1/32 dev lo && ip address add 2001:db8::1/128 dev lo
+        setpriv --reuid=slurm --regid=slurm --init-groups slurmctld -D -v -L /dev/null -f "$1/etc/slurm.conf"
+        exit $?' sh "$trial" >"$trial/said" 2>&1 9>&- &
+    second=$!
+    tries=0
+    until grep -q 'Running as primary controller' "$trial/said"; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 3000 ] || ! kill -0 "$second" 2>/dev/null; then
+            trial_end "$second"
+            echo 'slurmctld would refuse this configuration; nothing was changed, and it goes on with the one that it has' >&2
+            why=$(sed -n -e "s|$trial/etc|/etc/slurm|g" -e '/state file\|state save file\|more than once/d' \
+                -e 's/^slurmctld: \(error\|fatal\): //p' "$trial/said")
+            [ -n "$why" ] || why=$(tail -n 5 "$trial/said")
+            printf '%s\n' "$why" >&2
+            rm -rf "$trial"
+            return 1
+        fi
+        sleep 0.02
+    done
+    trial_end "$second"
+    rm -rf "$trial"
+}
+
+# The first process of a process space takes all others with it, and is waited for.
+trial_end() {
+    pkill -KILL -P "$1"
+    wait "$1"
+} 2>/dev/null
 
 # slurm_node NAME: waits until the node takes jobs. A node that Slurm put down, because it restarted or was away, is
 # resumed; one that a person drained is left alone.

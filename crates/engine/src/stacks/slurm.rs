@@ -8,21 +8,25 @@
 //! | storage | all | the design's disks are mounted |
 //! | munge | all | the cluster's key, the daemon |
 //! | users | all | accounts; homes and keys once, on the master |
+//! | files | as designed | files that a person edits, before whatever reads them; see [`super::files`] |
 //! | controller | master | `slurm.conf`, `cgroup.conf`, slurmctld |
 //! | worker | compute | slurmd, once the controller answers |
 //! | verify | master | every worker takes jobs |
 
+use std::collections::BTreeMap;
+
 use clusterbook_model::{Cgroups, Disk, Flavor, Node, Role, Secret, SlurmValues, User};
 
-use super::{Barrier, Context, Phase};
+use super::{Barrier, Context, Phase, files};
 use crate::error::Error;
-use crate::item::{Content, Item, Refresh};
+use crate::item::{Content, Item, Refresh, Trial};
 
 /// The stack of one design. Everything is rendered and digested once: a cluster's host names alone are long enough that doing so
 /// for each of ten thousand nodes would take longer than looking at them.
 pub(crate) struct Slurm {
     master: Vec<Phase>,
-    worker: Vec<Phase>,
+    /// By group, because groups may hold different files.
+    workers: BTreeMap<String, Vec<Phase>>,
 }
 
 impl Slurm {
@@ -44,7 +48,14 @@ impl Slurm {
         let mut worker = everywhere.to_vec();
         worker.push(users(&design.users, Role::Compute));
         worker.push(self::worker(render("slurm/slurmd.default")?));
-        Ok(Self { master, worker })
+        files::add(&mut master, &design.files, "master")?;
+        let mut workers = BTreeMap::new();
+        for group in &design.groups {
+            let mut worker = worker.clone();
+            files::add(&mut worker, &design.files, &group.name)?;
+            workers.insert(group.name.clone(), worker);
+        }
+        Ok(Self { master, workers })
     }
 }
 
@@ -52,7 +63,7 @@ impl super::Stack for Slurm {
     fn phases(&self, node: &Node) -> &[Phase] {
         match node.role {
             Role::Master => &self.master,
-            Role::Compute => &self.worker,
+            Role::Compute => self.workers.get(&node.group).map_or(&[], Vec::as_slice),
         }
     }
 }
@@ -125,7 +136,8 @@ fn users(users: &[User], role: Role) -> Phase {
 fn controller(slurm_conf: String, cgroup_conf: String) -> Phase {
     let slurm_conf = Item::file("/etc/slurm/slurm.conf", 0o644, slurm_conf);
     let cgroup_conf = Item::file("/etc/slurm/cgroup.conf", 0o644, cgroup_conf);
-    let service = Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&slurm_conf, &cgroup_conf]);
+    let service =
+        Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&slurm_conf, &cgroup_conf]).tried(Trial::Slurmctld);
     Phase {
         name: "controller",
         after: Barrier::Nothing,

@@ -152,6 +152,17 @@ async fn master_answer(trial: &mut Trial, command: String, wanted: String) -> Ou
     ensure(printed.trim() == place.fill(&wanted), || format!("it says {printed}"))
 }
 
+#[then(expr = "{word} answers {string} with {string}")]
+async fn node_answer(trial: &mut Trial, node: String, command: String, wanted: String) -> Outcome {
+    let place = trial.place()?;
+    let printed = place.on_nodes(&node, &place.fill(&command)).await?;
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wanted = words(&place.fill(&wanted));
+    ensure(printed.values().all(|answer| words(answer) == wanted), || {
+        format!("it says {printed:?}")
+    })
+}
+
 #[when(expr = "somebody runs {string} on {word}")]
 async fn somebody_runs(trial: &mut Trial, command: String, node: String) -> Outcome {
     let place = trial.place()?;

@@ -18,10 +18,15 @@ pub(super) fn check_key(key: &str, path: &str, faults: &mut Vec<Fault>) {
     let key = key.trim();
     if key.to_ascii_uppercase().contains("PRIVATE KEY") || key.starts_with("PuTTY-User-Key-File") {
         // The text is not repeated, not even a part: faults end up in notebooks and logs.
+        let what = if is_encrypted(key) {
+            "this is a private key, with a passphrase, and a private key must never leave its owner's machine"
+        } else {
+            "this is a private key, which must never leave its owner's machine"
+        };
         fault(
             faults,
             path,
-            "this is a private key, which must never leave its owner's machine",
+            what,
             "write the line of the .pub file beside it; if this text was saved or sent anywhere, make a new key pair",
         );
         return;
@@ -43,6 +48,31 @@ pub(super) fn check_key(key: &str, path: &str, faults: &mut Vec<Fault>) {
     } else if !is_key_blob(kind, blob) {
         fault(faults, path, format!("the {kind} key is damaged or cut short"), help);
     }
+}
+
+/// Whether a private key opens with a passphrase only.
+fn is_encrypted(key: &str) -> bool {
+    if key.contains("ENCRYPTED") {
+        // PKCS #8, and OpenSSL's older form with its Proc-Type line.
+        return true;
+    }
+    if let Some((_, cipher)) = key.split_once("\nEncryption: ") {
+        // PuTTY's.
+        return !cipher.starts_with("none");
+    }
+    // OpenSSH's own form names its cipher behind a fixed beginning.
+    let body: String = key
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .flat_map(|line| line.trim().chars())
+        .take(64)
+        .collect();
+    decode_base64(&body)
+        .and_then(|bytes| {
+            let (length, rest) = bytes.strip_prefix(b"openssh-key-v1\0")?.split_first_chunk::<4>()?;
+            Some(rest.get(..u32::from_be_bytes(*length) as usize)? != b"none")
+        })
+        .unwrap_or(false)
 }
 
 /// A key's blob repeats its type at its start, length first, so a cut or mistyped key shows.

@@ -10,6 +10,7 @@
 //! `null` means "as if it were not there", because a notebook's parameter cell writes `None` for "the default".
 
 mod disks;
+mod files;
 mod flavors;
 mod groups;
 mod keys;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use self::disks::RawDisk;
+use self::files::RawFile;
 use self::groups::RawGroup;
 use self::level::Level;
 use self::master::RawMaster;
@@ -74,7 +76,7 @@ fn place(path: &str) -> (usize, usize) {
     )
 }
 
-const ROOT: [&str; 12] = [
+const ROOT: [&str; 13] = [
     "schema",
     "name",
     "provider",
@@ -87,6 +89,7 @@ const ROOT: [&str; 12] = [
     "partitions",
     "users",
     "slurm_conf",
+    "files",
 ];
 
 #[derive(Default)]
@@ -102,6 +105,7 @@ struct Raw {
     partitions: Option<Vec<RawPartition>>,
     users: Vec<RawUser>,
     slurm_conf: BTreeMap<String, String>,
+    files: Vec<RawFile>,
 }
 
 fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
@@ -136,6 +140,7 @@ fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
         None => None,
     };
     raw.users = users::read(&mut root);
+    raw.files = files::read(&mut root);
     raw.groups = groups::read(&mut root);
     raw.disks = disks::read(&mut root);
     raw.partitions = partitions::read(&mut root);
@@ -166,6 +171,7 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         partitions,
         users,
         slurm_conf,
+        files,
     } = raw;
     if let Some(name) = &name {
         check_label(name, 32, "name", faults);
@@ -194,6 +200,8 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     let disks = disks::resolve(disks, faults);
     let users = users::resolve(users, faults);
     let partitions = partitions::resolve(partitions, &groups, &users, faults);
+    let group_names: Vec<String> = groups.iter().filter_map(|group| group.name.clone()).collect();
+    let files = files::resolve(files, &group_names, &disks, faults);
 
     Some(Design {
         schema: SCHEMA,
@@ -208,5 +216,6 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         partitions,
         users,
         slurm_conf,
+        files,
     })
 }

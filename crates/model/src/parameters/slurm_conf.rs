@@ -25,6 +25,21 @@ pub(super) fn read(value: &Value, faults: &mut Vec<Fault>) -> BTreeMap<String, S
             fault(faults, path, "this key of slurm.conf follows from the design", *instead);
             continue;
         }
+        // Slurm doesn't tell capitals from small letters in keys; the template knows those that it has defaults for by one spelling.
+        let key = DEFAULTS
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(key))
+            .copied()
+            .unwrap_or(key.as_str());
+        if let Some(other) = found.keys().find(|other: &&String| other.eq_ignore_ascii_case(key)) {
+            fault(
+                faults,
+                path,
+                format!("{other} is the same key, because slurm.conf doesn't tell capitals from small letters"),
+                "write each key once",
+            );
+            continue;
+        }
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             fault(
                 faults,
@@ -59,10 +74,22 @@ pub(super) fn read(value: &Value, faults: &mut Vec<Fault>) -> BTreeMap<String, S
             );
             continue;
         }
-        found.insert(key.clone(), text);
+        found.insert(key.to_owned(), text);
     }
     found
 }
+
+/// Keys that the template sets unless the design does.
+const DEFAULTS: [&str; 8] = [
+    "MailProg",
+    "MpiDefault",
+    "ReturnToService",
+    "SelectType",
+    "SelectTypeParameters",
+    "SchedulerParameters",
+    "JobCompType",
+    "AccountingStorageType",
+];
 
 /// Keys of `slurm.conf` that follow from the design, and what to write instead of setting them by hand.
 const MANAGED: [(&str, &str); 28] = [
