@@ -61,7 +61,7 @@ fn outputs_that_were_put_away_are_all_in_the_notebook() {
     names.sort();
     assert_eq!(names, ["n.ipynb", "o.ipynb", "r.html"]);
     let report = std::fs::read_to_string(lab.path("r.html")).unwrap();
-    assert!(report.contains("3999 éé") && report.contains("29999 yy"));
+    assert!(report.contains("3999 éé") && report.contains("6500 yy"));
 }
 
 #[test]
