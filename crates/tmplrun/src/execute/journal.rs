@@ -358,6 +358,7 @@ pub(crate) fn recover(output: &Path) -> Result<Option<Recovered>> {
     }
     // Whoever holds the lock is alive, and will write the notebook itself.
     let file = locked(&path, output)?;
+    super::save::sweep(output);
     let recovered = read(file, &path, output)?;
     if let Some(recovered) = &recovered {
         super::write_atomically(output, recovered.notebook.write().as_bytes())?;

@@ -17,16 +17,16 @@ pub use outputs::RESULT_TYPE;
 
 pub(crate) use journal::{Writer, recover};
 pub(crate) use metadata::{NotebookEntry, Span, add_markers, notebook_entry};
-pub(crate) use save::{Saver, masked, write_atomically};
+pub(crate) use save::{Saver, masked, sweep, write_atomically};
 
-use outputs::{Outputs, Shown};
+use outputs::{Outputs, Shown, tagged_result};
 
 use crate::error::Result;
 use crate::events::{Event, EventSink, Status, Stream, tell};
 use crate::json::{Json, Object, Shelf};
 use crate::kernel::{Incoming, Kernel};
 use crate::mask::{Masker, StreamMask};
-use crate::notebook::{CellKind, Notebook};
+use crate::notebook::{Cell, CellKind, Notebook};
 use crate::parameters::merge;
 use crate::run::{CellFailure, CellResult};
 
@@ -54,6 +54,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) allow_errors: bool,
     pub(crate) allow_error_names: &'a [String],
     pub(crate) repeat: u32,
+    /// Cells with one of these tags are passed over, too.
+    pub(crate) skip_tags: &'a [String],
     pub(crate) masker: &'a Masker,
     pub(crate) sink: &'a dyn EventSink,
     pub(crate) cancel: &'a CancellationToken,
@@ -161,19 +163,36 @@ pub(crate) fn prepare(notebook: &mut Notebook, run: bool) {
 }
 
 /// The places of the cells that will run.
-pub(crate) fn runnable(notebook: &Notebook) -> Vec<usize> {
+pub(crate) fn runnable(notebook: &Notebook, skip_tags: &[String]) -> Vec<usize> {
+    let skipped = |cell: Cell<'_>| cell.has_tag(SKIP) || skip_tags.iter().any(|tag| cell.has_tag(tag));
     notebook
         .cells()
         .enumerate()
-        .filter(|(_, cell)| cell.kind() == CellKind::Code && !cell.has_tag(SKIP) && !cell.source().trim().is_empty())
+        .filter(|(_, cell)| cell.kind() == CellKind::Code && !skipped(*cell) && !cell.source().trim().is_empty())
         .map(|(index, _)| index)
         .collect()
+}
+
+/// What the first `count` cells handed on, as their outputs show it.
+pub(crate) fn handed_on(notebook: &Notebook, count: usize) -> Object {
+    let mut results = Object::new();
+    for cell in notebook.cells().take(count) {
+        let outputs = cell.outputs();
+        let shown = outputs
+            .iter()
+            .filter_map(|output| output.get("data")?.get(RESULT_TYPE)?.as_object());
+        shown.for_each(|result| merge(&mut results, result.clone()));
+        if cell.has_tag(RESULT) {
+            merge(&mut results, outputs.last().and_then(tagged_result).unwrap_or_default());
+        }
+    }
+    results
 }
 
 impl Execution<'_> {
     /// Runs every cell in order until one ends the notebook.
     pub(crate) async fn run(&mut self, kernel: &mut Kernel, notebook: &mut Notebook) -> Result<Executed> {
-        let runnable = runnable(notebook);
+        let runnable = runnable(notebook, self.skip_tags);
         let mut outputs = Outputs::with_shelf(self.shelf.clone());
         let mut executed = Executed::without_cells(Status::Completed);
         let mut number = runnable.iter().filter(|index| **index < self.first).count();
@@ -269,7 +288,7 @@ impl Execution<'_> {
     /// Makes a result of the last output of a cell that is tagged for it.
     fn take_result(&self, notebook: &Notebook, index: usize, outputs: &mut Outputs) {
         let last = notebook.cell(index).and_then(|cell| cell.last_output());
-        match last.and_then(outputs::tagged_result) {
+        match last.and_then(tagged_result) {
             Some(result) => merge(&mut outputs.results, result),
             None => tell(
                 self.sink,

@@ -202,14 +202,26 @@ fn prove_writable(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(unwritable(path, std::io::Error::from(std::io::ErrorKind::IsADirectory)));
     }
-    let folder = folder_of(path);
-    fs_err::create_dir_all(folder).map_err(|error| unwritable(path, error))?;
-    // The notebook replaces the old file by renaming, so the folder is what must be writable.
-    tempfile::Builder::new()
-        .prefix(".tmplrun-")
-        .tempfile_in(folder)
-        .map(drop)
-        .map_err(|error| unwritable(path, error))
+    // The notebook replaces the old file by renaming, so the folder is what must be writable: the journal's file proves it.
+    fs_err::create_dir_all(folder_of(path)).map_err(|error| unwritable(path, error))
+}
+
+/// What a file that is about to replace `path` is called: something of its own between these two.
+fn beside(path: &Path) -> (String, &'static str) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (format!(".{name}."), ".new")
+}
+
+/// Removes what writers of `path` left that were killed. The caller knows that nobody writes it now.
+pub(crate) fn sweep(path: &Path) {
+    let (start, end) = beside(path);
+    for entry in fs_err::read_dir(folder_of(path)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&start) && name.ends_with(end) && name.len() > start.len() + end.len() {
+            let _ = fs_err::remove_file(entry.path());
+        }
+    }
 }
 
 /// Writes a file beside `path` and renames it over it.
@@ -221,8 +233,10 @@ fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> st
     let write = || -> std::io::Result<()> {
         // A file that was there keeps its mode; a new one gets what an ordinary file gets, which the umask limits.
         let old = fs_err::metadata(path).map(|old| old.permissions()).ok();
+        let (start, end) = beside(path);
         let mut file = tempfile::Builder::new()
-            .prefix(".tmplrun-")
+            .prefix(&start)
+            .suffix(end)
             .permissions(match old {
                 Some(_) => std::fs::Permissions::from_mode(0o600),
                 None => std::fs::Permissions::from_mode(0o666),

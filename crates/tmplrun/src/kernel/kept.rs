@@ -30,6 +30,9 @@ pub struct Kept {
     pub output: Option<PathBuf>,
     /// The run's id.
     pub run: String,
+    /// When the notebook's run began, as the executed notebook has it.
+    #[serde(skip)]
+    pub began: String,
     /// Since when it is kept, in UTC.
     pub since: String,
     /// The file that tells clients how to reach it.
@@ -58,6 +61,7 @@ impl Kept {
             .with("notebook", text(&self.notebook))
             .with("output", self.output.as_deref().map(text))
             .with("run", self.run.as_str())
+            .with("began", self.began.as_str())
             .with("since", self.since.as_str())
             .with("pid", i64::from(self.pid))
             .with("started", Json::Number(self.started.to_string()))
@@ -92,6 +96,7 @@ impl Kept {
             notebook: text("notebook")?.into(),
             output: text("output").map(PathBuf::from),
             run: text("run")?,
+            began: text("began").unwrap_or_default(),
             since: text("since")?,
             connection_file: folder.join(CONNECTION),
             pid: i32::try_from(content.get("pid")?.as_i64()?).ok()?,
@@ -100,6 +105,11 @@ impl Kept {
             marker: text("marker")?,
             state: content.get("state")?.clone(),
         })
+    }
+
+    /// Its private folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.connection_file.parent().unwrap_or(Path::new("/nonexistent"))
     }
 
     /// Whether its process lives.
@@ -113,8 +123,8 @@ impl Kept {
 #[must_use]
 pub fn list(base: &Path) -> Vec<Kept> {
     let mut found = Vec::new();
-    // A folder of somebody else's making may say anything.
-    if own(base).is_err() {
+    // A folder of somebody else's making may say anything; looking makes none.
+    if is_own(base).is_err() {
         return found;
     }
     for entry in fs_err::read_dir(base).into_iter().flatten().flatten() {
@@ -133,7 +143,7 @@ pub fn list(base: &Path) -> Vec<Kept> {
 
 /// Ends a kept kernel and everything in its session.
 pub async fn end(kept: &Kept) {
-    let folder = kept.connection_file.parent().unwrap_or(Path::new("/nonexistent"));
+    let folder = kept.folder();
     if let Some(process) = Process::attach(kept.pid, kept.started, &folder.join(LOG)) {
         process.end_session().await;
     }
@@ -209,10 +219,14 @@ impl Drop for Home {
 /// Makes the folder, or proves that it is ours alone.
 fn own(base: &Path) -> std::io::Result<()> {
     match std::fs::DirBuilder::new().recursive(false).mode(0o700).create(base) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => is_own(base),
+        Err(error) => Err(error),
     }
+}
+
+/// Proves that the folder is ours alone.
+fn is_own(base: &Path) -> std::io::Result<()> {
     let metadata = fs_err::symlink_metadata(base)?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::getuid().as_raw() || metadata.mode() & 0o077 != 0 {
         return Err(std::io::Error::other(

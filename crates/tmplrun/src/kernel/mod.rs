@@ -202,14 +202,18 @@ impl Kernel {
         Ok(kept)
     }
 
-    /// Goes on with a kept kernel. `None` if it does not live any more, or does not answer in time.
+    /// Goes on with a kept kernel, after interrupting what it may still run if it is `busy`. `None` if it does not live any
+    /// more, or does not answer in time.
     ///
     /// # Errors
     /// When the caller cancels.
-    pub async fn attach(kept: &Kept, patience: Duration, cancel: &CancellationToken) -> Result<Option<Self>> {
-        let Some(folder) = kept.connection_file.parent() else {
-            return Ok(None);
-        };
+    pub async fn attach(
+        kept: &Kept,
+        busy: bool,
+        patience: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Self>> {
+        let folder = kept.folder();
         let Ok((endpoints, key)) = Endpoints::read_file(&kept.connection_file) else {
             return Ok(None);
         };
@@ -244,6 +248,9 @@ impl Kernel {
             closed: None,
             home: Home::taken_over(folder),
         };
+        if busy {
+            kernel.interrupt().await;
+        }
         let answered = tokio::select! {
             answered = tokio::time::timeout(patience, kernel.handshake()) => answered,
             () = cancel.cancelled() => {

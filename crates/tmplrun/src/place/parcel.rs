@@ -77,8 +77,10 @@ impl Parcel {
                 None => say(&["--secret", &format!("{name}=file:{{}}/{file}")]),
             }
         }
-        if let Some(kernel) = &options.kernel {
-            say(&["--kernel", kernel]);
+        for (option, value) in [("--kernel", &options.kernel), ("--language", &options.language)] {
+            if let Some(value) = value {
+                say(&[option, value]);
+            }
         }
         if let Some(folder) = folder {
             say(&["--cwd", folder]);
@@ -92,11 +94,21 @@ impl Parcel {
         }
         say(&["--autosave-cell-every", &options.autosave.as_secs().to_string()]);
         say(&["--repeat-cells", &options.repeat.max(1).to_string()]);
-        if options.allow_errors {
-            say(&["--allow-errors"]);
+        for (option, values) in [
+            ("--allow-error-name", &options.allow_error_names),
+            ("--skip-tag", &options.skip_tags),
+        ] {
+            values.iter().for_each(|value| say(&[option, value]));
         }
-        if options.report_mode {
-            say(&["--report-mode"]);
+        for (option, given) in [
+            ("--allow-errors", options.allow_errors),
+            ("--report-mode", options.report_mode),
+            ("--debugger", options.debugger),
+            ("--no-request-save-on-cell-execute", !options.save_between_cells),
+        ] {
+            if given {
+                say(&[option]);
+            }
         }
         // There already, so that it can be followed before the program has started.
         files.push((EVENTS.to_owned(), Vec::new()));
@@ -339,6 +351,43 @@ mod tests {
         for (name, value) in parameters.iter() {
             assert_eq!(arrived.get(&name), Some(value), "{name}");
         }
+    }
+
+    #[test]
+    fn what_was_asked_of_a_run_is_asked_of_the_program_there() {
+        let options = Options {
+            kernel: Some("k".to_owned()),
+            language: Some("l".to_owned()),
+            allow_errors: true,
+            allow_error_names: vec!["A".to_owned(), "B".to_owned()],
+            skip_tags: vec!["slow".to_owned()],
+            report_mode: true,
+            debugger: true,
+            save_between_cells: false,
+            cell_timeout: Some(std::time::Duration::from_secs(7)),
+            notebook_timeout: Some(std::time::Duration::from_secs(8)),
+            repeat: 2,
+            ..Options::default()
+        };
+        let task = Task {
+            run: "r",
+            step: 0,
+            name: "n.ipynb",
+            notebook: &notebook(),
+            parameters: &Object::new(),
+            secrets: Vec::new(),
+            folder: Path::new("/w"),
+            options: &options,
+            temporary: Path::new("/t"),
+        };
+        let line = Parcel::pack(&task, None).unwrap().arguments.join(" ");
+        assert_eq!(
+            line,
+            "{}/input.ipynb {}/output.ipynb --json --no-progress-bar --events {}/events.jsonl --kernel k --language l \
+             --start-timeout 60 --execution-timeout 7 --timeout 8 --autosave-cell-every 30 --repeat-cells 2 \
+             --allow-error-name A --allow-error-name B --skip-tag slow --allow-errors --report-mode --debugger \
+             --no-request-save-on-cell-execute"
+        );
     }
 
     #[test]

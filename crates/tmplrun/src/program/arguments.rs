@@ -269,6 +269,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat_cells: u32,
 
+    /// Passes over cells with this tag, as over those tagged `skip-execution`; may be given several times.
+    #[arg(long, alias = "skip-cells-with-tag", value_name = "TAG")]
+    pub(crate) skip_tag: Vec<String>,
+
     /// Hides the code in the executed notebook.
     #[arg(long, alias = "report_mode", overrides_with = "no_report_mode")]
     pub(crate) report_mode: bool,

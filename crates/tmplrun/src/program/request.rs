@@ -165,6 +165,7 @@ pub(crate) async fn prepare(arguments: &Arguments, environment: &Environment) ->
         allow_errors: arguments.allow_errors,
         allow_error_names: arguments.allow_error_name.clone(),
         repeat: arguments.repeat_cells,
+        skip_tags: arguments.skip_tag.clone(),
         prepare_only: arguments.prepare_only,
         report_mode: arguments.report_mode,
         place,

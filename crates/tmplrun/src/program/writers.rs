@@ -1,6 +1,7 @@
 //! Events as lines of JSON, and notebooks' streams as files.
 
 use fs_err::File;
+use rustix::fs::Access;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,11 +117,7 @@ pub(crate) fn prove_writable(path: &Path) -> Result<()> {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs_err::create_dir_all(folder).map_err(|error| unwritable(path, error))?;
-    tempfile::Builder::new()
-        .prefix(".tmplrun-")
-        .tempfile_in(folder)
-        .map(drop)
-        .map_err(|error| unwritable(path, error))
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| unwritable(path, error.into()))
 }
 
 fn unwritable(path: &Path, error: std::io::Error) -> Box<Error> {

@@ -7,7 +7,7 @@ mod picture;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::execute::write_atomically;
+use crate::execute::{sweep, write_atomically};
 use crate::run::RunResult;
 
 /// One self-contained page; it fetches nothing and runs no script of ours.
@@ -27,6 +27,7 @@ pub fn junit(result: &RunResult) -> String {
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, text: &str) -> Result<()> {
+    sweep(path);
     write_atomically(path, text.as_bytes())
 }
 

@@ -1,13 +1,17 @@
 //! Going on in a kernel that was kept.
 //!
 //! A kept kernel holds what the cells before the failing one made. Going on in it is right only if those cells are still the
-//! same; what comes after them may have been put right meanwhile.
+//! same; what comes after them may have been put right meanwhile. Where its runner was killed nobody wrote down how far it
+//! had come, but the journal did, and the notebook that was put together from it says so: the cell that was running then is
+//! interrupted, and runs again.
+
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::record::real;
-use super::{KeepKernel, Running, Started, StepPlan, StepRequest, open_channel};
+use super::{KeepKernel, Running, Started, StepPlan, StepRequest, open_keeping};
 use crate::clock;
 use crate::error::Result;
 use crate::events::{Event, Status, tell};
@@ -34,8 +38,8 @@ pub(super) fn state(executed: &Executed, notebook: &Notebook, masker: &Masker) -
         (None, Status::Interrupted) => executed.cells.last().map_or(0, |cell| cell.index + 1),
         _ => return None,
     };
-    // What code in the kernel registered is known to this program only; a later one must mask it, too. This goes into a file
-    // that only its owner reads, beside the key of the very kernel that holds the secrets.
+    // What other kernels of this run registered may have been handed on to this one; a later run must mask it, too. This goes
+    // into a file that only its owner reads, beside the key of the very kernel that holds the secrets.
     let values = masker.values();
     let secrets: Vec<Json> = values.iter().map(|value| Json::from(STANDARD.encode(value))).collect();
     let masked = execute::masked(notebook, masker);
@@ -50,6 +54,13 @@ pub(super) fn state(executed: &Executed, notebook: &Notebook, masker: &Masker) -
     ))
 }
 
+/// When the run began that this notebook is from: to the microsecond, and so another one's for every run.
+fn began(notebook: &Notebook) -> String {
+    let entry = notebook.metadata().and_then(|metadata| metadata.get("papermill"));
+    let time = entry.and_then(|entry| entry.text("start_time"));
+    time.map(|time| time.into_owned()).unwrap_or_default()
+}
+
 /// The first `count` cells as they ran, masked.
 fn cells(notebook: &Notebook, count: usize, masker: &Masker) -> Vec<Json> {
     let masked = execute::masked(notebook, masker);
@@ -59,10 +70,11 @@ fn cells(notebook: &Notebook, count: usize, masker: &Masker) -> Vec<Json> {
 
 impl Running<'_> {
     /// What is known about the kernel of `step`.
-    pub(super) fn about(&self, step: &StepRequest, kernel: &str) -> Kept {
+    pub(super) fn about(&self, step: &StepRequest, plan: &StepPlan) -> Kept {
         let current = &self.environment.current;
         Kept {
-            kernel: kernel.to_owned(),
+            kernel: plan.kernel.name.clone(),
+            began: began(&plan.notebook),
             notebook: real(&step.path, current),
             output: step.output.as_ref().map(|output| real(output, current)),
             run: self.run.to_owned(),
@@ -96,7 +108,7 @@ impl Running<'_> {
         }
         let about = Kept {
             state: state.unwrap_or(Json::Null),
-            ..self.about(step, &plan.kernel.name)
+            ..self.about(step, plan)
         };
         match kernel.keep(about) {
             Ok(kept) => {
@@ -138,13 +150,20 @@ impl Running<'_> {
                 }
             }
         }
-        let Some(kept) = found else {
+        let Some(mut kept) = found else {
             // In a flow, most notebooks that are left have not begun yet.
             if self.alone {
                 self.warn(index, "no kernel was kept: the notebook runs from its start".to_owned());
             }
             return Ok(None);
         };
+        for value in Channel::kept_values(kept.folder()) {
+            self.masker.register(&value);
+        }
+        let killed = kept.state == Json::Null;
+        if killed {
+            kept.state = self.cut_short(&kept, &output);
+        }
         let secrets = kept.state.get("secrets").and_then(Json::as_array).unwrap_or_default();
         for value in secrets.iter().filter_map(Json::as_str) {
             if let Ok(value) = STANDARD.decode(value.as_bytes()) {
@@ -153,12 +172,10 @@ impl Running<'_> {
         }
         let why = match self.cells_that_ran(&kept, notebook) {
             Err(why) => why,
-            Ok(ran) => match Kernel::attach(&kept, self.options.start_timeout, self.cancel).await? {
+            Ok(ran) => match Kernel::attach(&kept, killed, self.options.start_timeout, self.cancel).await? {
                 None => "the kernel that was kept does not answer",
                 Some(kernel) => {
-                    // The last run's socket may still lie there.
-                    let _ = fs_err::remove_file(kernel.folder().join(Channel::NAME));
-                    let channel = open_channel(kernel.folder(), self.masker)?;
+                    let channel = open_keeping(kernel.folder(), self.masker)?;
                     let first = ran.len();
                     for (place, cell) in ran.into_iter().enumerate() {
                         notebook.replace_cell(place, cell);
@@ -188,6 +205,32 @@ impl Running<'_> {
         kernel::end_kept(&kept).await;
         self.warn(index, format!("{why}: the notebook runs from its start in a new one"));
         Ok(None)
+    }
+
+    /// How far a kernel had come whose runner was killed, by the notebook that was put together from the run's journal;
+    /// `Null` if that is another run's.
+    fn cut_short(&self, kept: &Kept, output: &Path) -> Json {
+        let notebook = fs_err::read(output)
+            .ok()
+            .and_then(|bytes| Notebook::read(&bytes, output).ok());
+        let Some(notebook) = notebook.filter(|notebook| !kept.began.is_empty() && began(notebook) == kept.began) else {
+            return Json::Null;
+        };
+        let ended = |index: &usize| {
+            let entry = notebook.cell(*index).and_then(|cell| cell.metadata("papermill"));
+            entry.and_then(|entry| entry.text("status")).as_deref() == Some("completed")
+        };
+        let runnable = execute::runnable(&notebook, &self.options.skip_tags);
+        let Some(first) = runnable.into_iter().find(|index| !ended(index)) else {
+            return Json::Null;
+        };
+        let widgets = notebook.metadata().and_then(|metadata| metadata.get("widgets"));
+        Json::from(
+            Object::new()
+                .with("cells", cells(&notebook, first, self.masker))
+                .with("results", execute::handed_on(&notebook, first))
+                .with("widgets", widgets.cloned()),
+        )
     }
 
     /// The cells that ran in the kept kernel, if the notebook still begins with them.

@@ -167,6 +167,8 @@ pub struct Options {
     pub allow_error_names: Vec<String>,
     /// How many times in a row each cell is run.
     pub repeat: u32,
+    /// Cells with one of these tags are passed over, as are those tagged `skip-execution`.
+    pub skip_tags: Vec<String>,
     /// Parameters are injected and the notebook is written, and nothing runs.
     pub prepare_only: bool,
     /// Sources are hidden in the executed notebook.
@@ -195,6 +197,7 @@ impl Default for Options {
             allow_errors: false,
             allow_error_names: Vec::new(),
             repeat: 1,
+            skip_tags: Vec::new(),
             prepare_only: false,
             report_mode: false,
             place: None,
@@ -328,7 +331,8 @@ pub async fn run(
                 .at(&environment.temporary)
                 .because(error)
         })?;
-    let channel = open_channel(folder.path(), &masker)?;
+    let channel =
+        Channel::open(folder.path(), Arc::clone(&masker)).map_err(|error| no_channel(folder.path(), error))?;
     let started = Timestamp::now();
     let names: Vec<String> = request.steps.iter().map(|step| step.name.clone()).collect();
     tell(
@@ -418,12 +422,15 @@ fn lock_outputs(request: &Request, run: &str) -> Result<Vec<Saver>> {
     Ok(savers)
 }
 
-fn open_channel(folder: &Path, masker: &Arc<Masker>) -> Result<Channel> {
-    Channel::open(folder, Arc::clone(masker)).map_err(|error| {
-        Error::configuration("the channel for secrets cannot be opened")
-            .at(folder)
-            .because(error)
-    })
+/// The channel of a kernel that may outlive this run, in the kernel's folder.
+fn open_keeping(folder: &Path, masker: &Arc<Masker>) -> Result<Channel> {
+    Channel::open_keeping(folder, Arc::clone(masker)).map_err(|error| no_channel(folder, error))
+}
+
+fn no_channel(folder: &Path, error: std::io::Error) -> Box<Error> {
+    Error::configuration("the channel for secrets cannot be opened")
+        .at(folder)
+        .because(error)
 }
 
 /// Keeps the record of a flow's run.
@@ -447,6 +454,9 @@ impl<'a> Keeping<'a> {
             folder: request.folder.as_deref(),
             record,
         };
+        if let Some(folder) = keeping.folder {
+            execute::sweep(&folder.join(RECORD_NAME));
+        }
         keeping.write()?;
         Ok(keeping)
     }
@@ -686,24 +696,28 @@ impl<'a> Running<'a> {
         } = job;
         let start = Timestamp::now();
         let title = plan.notebook.title().map(|title| self.masker.mask(&title).into_owned());
+        let parameters = handed.map(|mut all| {
+            merge(&mut all, plan.parameters.clone());
+            all
+        });
+        // The cell with parameters is one more, unless it takes an earlier one's place.
+        let given = parameters.as_ref().is_ok_and(|all| !all.is_empty());
+        let added = given && plan.notebook.tagged("injected-parameters").is_none();
         tell(
             self.sink,
             Event::NotebookStarted {
                 step: index,
                 name: step.name.clone(),
                 title: title.clone(),
-                cells: execute::runnable(&plan.notebook).len(),
+                cells: execute::runnable(&plan.notebook, &self.options.skip_tags).len() + usize::from(added),
                 output: step.shown_output().map(|path| path.display().to_string()),
             },
         );
-        let mut parameters = Object::new();
         let (mut kernel, mut ending) = (None, None);
-        let outcome = match (handed, &self.options.place) {
-            (Err(error), _) => Err(error),
-            (Ok(handed), place) => {
-                merge(&mut parameters, handed);
-                merge(&mut parameters, plan.parameters.clone());
-                match place {
+        let (parameters, outcome) = match parameters {
+            Err(error) => (Object::new(), Err(error)),
+            Ok(parameters) => {
+                let outcome = match &self.options.place {
                     Some(place) if !self.options.prepare_only => {
                         self.hand_over(place.as_ref(), index, step, &mut plan, &parameters, &mut saver)
                             .await
@@ -721,7 +735,8 @@ impl<'a> Running<'a> {
                         )
                         .await
                         .map(|executed| (executed, None)),
-                }
+                };
+                (parameters, outcome)
             }
         };
         let (executed, error) = match outcome {
@@ -849,6 +864,7 @@ impl<'a> Running<'a> {
             allow_errors: self.options.allow_errors,
             allow_error_names: &self.options.allow_error_names,
             repeat: self.options.repeat,
+            skip_tags: &self.options.skip_tags,
             masker: self.masker,
             sink: self.sink,
             cancel: self.cancel,
@@ -982,8 +998,8 @@ impl<'a> Running<'a> {
         let options = self.start_options(step);
         let kernel = self.kernels.start(&plan.kernel, &options, self.cancel).await?;
         let channel = if options.keep.is_some() {
-            kernel.announce(self.about(step, &plan.kernel.name))?;
-            Some(open_channel(kernel.folder(), self.masker)?)
+            kernel.announce(self.about(step, plan))?;
+            Some(open_keeping(kernel.folder(), self.masker)?)
         } else {
             None
         };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::events::Status;
 use crate::execute::write_atomically;
 use crate::json::{self, Json, Object, Style};
-use crate::notebook::{CellKind, Notebook};
+use crate::notebook::{Cell, CellKind, Notebook};
 
 /// The file's name.
 pub const RECORD_NAME: &str = "run.json";
@@ -106,7 +106,7 @@ impl Record {
         };
         let ended = entry.get("end_time").is_some_and(|time| *time != Json::Null);
         // Whether it failed is said only if it did, as papermill has it.
-        let good = ended && entry.get("exception") != Some(&Json::Bool(true));
+        let good = ended && entry.get("exception") != Some(&Json::Bool(true)) && !prepared_since(&notebook);
         let parameters = entry
             .get("parameters")
             .and_then(Json::as_object)
@@ -262,6 +262,18 @@ fn number(value: Option<&Json>) -> Option<f64> {
         Json::Number(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+/// Whether parameters were injected after the run that the notebook's other cells are from: such a cell has not run.
+fn prepared_since(notebook: &Notebook) -> bool {
+    let injected = notebook
+        .tagged("injected-parameters")
+        .and_then(|index| notebook.cell(index));
+    let ran = |cell: Cell<'_>| {
+        cell.metadata("papermill")
+            .is_some_and(|entry| entry.text("status").is_some())
+    };
+    injected.is_some_and(|cell| !ran(cell))
 }
 
 /// Stands for what a notebook does: its code cells' sources, without those that a run adds.

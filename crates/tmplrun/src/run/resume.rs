@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::digest;
 use super::values::same;
-use super::{Record, Request, plan};
+use super::{RECORD_NAME, Record, Request, plan};
 use crate::error::{Error, Result};
 use crate::events::Status;
 use crate::execute;
@@ -130,6 +130,7 @@ impl Request {
 pub fn recover(path: &Path) -> Result<Vec<(PathBuf, usize, bool)>> {
     let outputs = if path.is_dir() {
         let record = Record::read(path)?;
+        execute::sweep(&path.join(RECORD_NAME));
         record.steps.iter().map(|step| path.join(&step.name)).collect()
     } else {
         vec![path.to_path_buf()]

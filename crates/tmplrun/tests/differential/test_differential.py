@@ -1,8 +1,9 @@
 """Runs every notebook beside this file under papermill and under tmplrun, and compares what comes out.
 
-`NAME.json` beside `NAME.ipynb` says how it is run, where that is not `INPUT OUTPUT`, and where the two are meant to
-differ: each difference has the id of a paragraph in docs/tmplrun/differences-from-papermill.md. A difference that is not listed
-fails, and so does a listed one that no longer shows.
+`NAME.json` beside `NAME.ipynb` says how it is run, where that is not `INPUT OUTPUT`, which written files are `compared`
+besides the notebook, and where the two are meant to differ: each difference has the id of a paragraph in
+docs/tmplrun/differences-from-papermill.md. A difference that is not listed fails, and so does a listed one that no longer
+shows.
 
 The programs: papermill, nbclient and bash_kernel from the environment that runs pytest (ci/requirements-differential.txt), and
 TMPLRUN, or target/debug/tmplrun.
@@ -30,7 +31,7 @@ NOTEBOOKS = HERE / "notebooks"
 DOCUMENT = ROOT / "docs/tmplrun/differences-from-papermill.md"
 TMPLRUN = os.environ.get("TMPLRUN", str(ROOT / "target/debug/tmplrun"))
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-KEYS = {"arguments", "differences", "files", "options", "output", "reference", "streams", "written"}
+KEYS = {"arguments", "compared", "differences", "files", "options", "output", "reference", "streams", "written"}
 
 
 def case(name: str) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def case(name: str) -> dict[str, Any]:
 class Outcome:
     exit: int
     notebook: dict[str, Any] | None
+    files: dict[str, str]
     said: str
 
 
@@ -102,7 +104,11 @@ def execute(name: str, program: str, folder: Path) -> Outcome:
         )
         if reference == "nbclient":
             notebook = outputs_only(notebook)
-    return Outcome(done.returncode, notebook, done.stderr.decode(errors="replace"))
+    files = {
+        path: (work / path).read_text(encoding="utf-8") if (work / path).exists() else MISSING
+        for path in plan.get("compared", [])
+    }
+    return Outcome(done.returncode, notebook, files, done.stderr.decode(errors="replace"))
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +135,7 @@ def same(listed: dict[str, Any], found: dict[str, Any]) -> bool:
 def test_the_same_comes_out_but_for_what_is_listed(name: str, outcomes: dict[str, Any]) -> None:
     papermill, tmplrun = outcomes[name]
     found = differences({"exit": papermill.exit}, {"exit": tmplrun.exit})
+    found += differences(papermill.files, tmplrun.files, "files")
     one, other = papermill.notebook, tmplrun.notebook
     if one is None or other is None:
         found += differences(

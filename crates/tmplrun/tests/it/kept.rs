@@ -150,23 +150,67 @@ fn kept_kernels_are_listed_and_ended() {
     assert!(kept(&lab).is_empty());
 }
 
-#[test]
-fn a_kernel_whose_runner_was_killed_is_found_and_replaced() {
-    let lab = Lab::new();
-    let source = "import os, time\nopen('pids.new', 'w').write(str(os.getpid()))\nos.rename('pids.new', 'pids')\n\
-                  while not os.path.exists('ready'):\n    time.sleep(0.02)";
-    lab.notebook("n.ipynb", &[code(source)]);
-    let mut child = lab.start(&["n.ipynb", "o.ipynb", "--keep-kernel"]);
-    let pid = lab.await_file("pids");
-    signal(child.id(), "KILL");
-    child.wait().unwrap();
-    assert!(alive(&pid));
-    assert_eq!(kept(&lab)[0]["pid"].to_string(), pid);
+/// A notebook whose second cell does not end, and whose runner is killed in it.
+fn killed(lab: &Lab) -> String {
+    let first = format!(
+        "{REGISTER}register('pass' + 'word-12345')\nopen('runs', 'a').write('1')\nx = 41\nprint(os.getpid())\n\
+         from IPython.display import display\n\
+         display({{'application/vnd.tmplrun.result+json': {{'size': 7}}}}, raw=True)"
+    );
+    let second = "import time\nopen('runs', 'a').write('2')\nx += 1\nif not os.path.exists('ready'):\n    \
+                  print('waits', flush=True)\n    open('here', 'w').write('1')\n    time.sleep(1000)";
+    let third = "print(os.getpid(), x, 'pass' + 'word-12345')";
+    lab.notebook("n.ipynb", &[code(&first), code(second), code(third)]);
+    let mut runner = lab.start(&["n.ipynb", "o.ipynb", "--keep-kernel"]);
+    lab.await_file("here");
+    signal(runner.id(), "KILL");
+    runner.wait().unwrap();
     lab.write("ready", "");
-    lab.run(&["n.ipynb", "o.ipynb", "--resume"])
+    let kept = kept(lab);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    kept[0]["pid"].to_string()
+}
+
+#[test]
+fn a_kernel_whose_runner_was_killed_is_gone_on_in() {
+    let lab = Lab::new();
+    let pid = killed(&lab);
+    assert!(alive(&pid));
+    let run = lab
+        .run(&["n.ipynb", "o.ipynb", "--resume", "--json"])
         .expect(0)
-        .says("is not at a cell from which one can go on: the notebook runs from its start in a new one");
-    assert!(!alive(&pid));
-    assert_ne!(lab.text("pids"), pid);
-    assert!(kept(&lab).is_empty());
+        .says("goes on at cell 2 in the kernel that was kept");
+    let all = lab.read("o.ipynb");
+    assert_eq!(stream(&all, 0), format!("{pid}\n"));
+    // The cell that was running was interrupted, and ran again; what an earlier run was told to mask is masked.
+    assert_eq!(lab.text("runs"), "122");
+    assert_eq!(stream(&all, 2), format!("{pid} 43 ••••••\n"));
+    let result: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(result["steps"][0]["results"]["size"], 7);
+    assert!(!alive(&pid) && kept(&lab).is_empty());
+}
+
+#[test]
+fn a_kernel_whose_runner_was_killed_serves_no_other_run() {
+    // The output is by another run meanwhile, which was killed as well; or it is gone.
+    for replace in [true, false] {
+        let lab = Lab::new();
+        let pid = killed(&lab);
+        lab.run(&["--recover", "o.ipynb"]).expect(0);
+        if replace {
+            let began = lab.read("o.ipynb")["metadata"]["papermill"]["start_time"].clone();
+            let text = lab
+                .text("o.ipynb")
+                .replace(began.as_str().unwrap(), "2026-01-01T00:00:00.000000+00:00");
+            lab.write("o.ipynb", text);
+        } else {
+            lab.write("o.ipynb", &lab.text("n.ipynb"));
+        }
+        lab.run(&["n.ipynb", "o.ipynb", "--resume"])
+            .expect(0)
+            .says("is not at a cell from which one can go on: the notebook runs from its start in a new one");
+        assert!(!alive(&pid));
+        assert_eq!(lab.text("runs"), "1212");
+        assert!(kept(&lab).is_empty());
+    }
 }

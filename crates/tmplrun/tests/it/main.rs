@@ -13,6 +13,7 @@ mod graphs;
 mod inputs;
 mod kept;
 mod kernels;
+mod kills;
 mod lab;
 mod masking;
 mod memory;

@@ -227,6 +227,82 @@ fn both_spellings_and_both_senses_are_taken() {
 }
 
 #[test]
+fn cells_with_a_tag_are_passed_over() {
+    let lab = Lab::new();
+    lab.notebook(
+        "n.ipynb",
+        &[
+            tagged("size = 1", &["parameters"]),
+            tagged("1/0", &["slow", "other"]),
+            tagged("1/0", &["plot"]),
+            tagged("1/0", &["skip-execution"]),
+            code("print(size)"),
+        ],
+    );
+    lab.run(&[
+        "n.ipynb",
+        "o.ipynb",
+        "-p",
+        "size",
+        "5",
+        "--skip-tag",
+        "slow",
+        "--skip-cells-with-tag",
+        "plot",
+        "--events",
+        "e.jsonl",
+    ])
+    .expect(0);
+    let all = lab.read("o.ipynb");
+    assert_eq!(stream(&all, 5), "5\n");
+    let cells = all["cells"].as_array().unwrap();
+    for cell in &cells[2..5] {
+        assert!(cell["outputs"].as_array().unwrap().is_empty() && cell["execution_count"].is_null());
+    }
+    // Three run: the cell that was injected is one of them.
+    let events = lab.text("e.jsonl");
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    assert_eq!(of("notebook_started")[0]["cells"], 3);
+    assert!(of("cell_started").iter().all(|event| event["of"] == 3) && of("cell_finished").len() == 3);
+    // An injected cell that takes the place of an earlier one is no more than that was.
+    lab.run(&[
+        "o.ipynb",
+        "p.ipynb",
+        "-p",
+        "size",
+        "6",
+        "--skip-tag",
+        "slow",
+        "--skip-tag",
+        "plot",
+        "--events",
+        "e.jsonl",
+    ])
+    .expect(0);
+    let first = lab.text("e.jsonl");
+    let started = first
+        .lines()
+        .find(|line| line.contains("\"notebook_started\""))
+        .unwrap();
+    assert!(started.contains("\"cells\":3"), "{started}");
+}
+
+#[test]
+fn a_notebook_that_was_prepared_anew_is_not_complete() {
+    let lab = Lab::new();
+    lab.notebook("n.ipynb", &[tagged("size = 1", &["parameters"]), code("print(size)")]);
+    lab.run(&["n.ipynb", "o.ipynb", "-p", "size", "5"]).expect(0);
+    // The outputs stay, as papermill leaves them, and so does when the run that they are from has ended.
+    lab.run(&["o.ipynb", "o.ipynb", "-p", "size", "6", "--prepare-only"])
+        .expect(0);
+    assert_eq!(stream(&lab.read("o.ipynb"), 2), "5\n");
+    lab.run(&["n.ipynb", "o.ipynb", "-p", "size", "6", "--resume"])
+        .expect(0);
+    assert_eq!(stream(&lab.read("o.ipynb"), 2), "6\n");
+}
+
+#[test]
 fn report_mode_leaves_other_metadata_alone() {
     let lab = Lab::new();
     let mut cell = code("1");
