@@ -9,7 +9,9 @@
 //! and its last words matter most. And it sees when the kernel is gone, killed perhaps: then it ends what runs, and
 //! removes the kernel's private folder.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 
@@ -25,6 +27,8 @@ use crate::scratch;
 pub(crate) const SOCKET: &str = "TMPLRUN_RUST_STREAMS";
 /// Set by evcxr for the process that is to run cells.
 pub(crate) const EVCXR_RUNS_CELLS: &str = "EVCXR_IS_RUNTIME";
+
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// What a frame on the socket holds. A frame is this byte, the length in four bytes (little-endian), and the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +104,11 @@ async fn relay() -> std::io::Result<ExitCode> {
     let mut sink = Sink(sink);
     sink.frame(Frame::Hello, std::process::id().to_string().as_bytes())
         .await?;
-    let mut cells = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(path) = library_path().await {
+        command.env(LIBRARY_PATH, path);
+    }
+    let mut cells = command
         .env_remove(SOCKET)
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
@@ -139,6 +147,23 @@ async fn relay() -> std::io::Result<ExitCode> {
     sink.last_words(&mut splitter, &stdout, &stderr).await?;
     sink.frame(Frame::Ended, status.to_string().as_bytes()).await?;
     Ok(exit_code(status))
+}
+
+/// Where the dynamic linker looks, with the folder of Rust's own library first, as `cargo run` has it. A cell is linked with
+/// that library by a path relative to where it was compiled, and evcxr moves it one folder up before it is loaded: below the
+/// folder that the compiler is installed in, nothing is found there.
+async fn library_path() -> Option<OsString> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir"]).stdin(Stdio::null());
+    // The folder may choose the compiler, and this is the one that cells are compiled in.
+    if let Some(folder) = std::env::var_os(scratch::EVCXR_FOLDER).filter(|folder| Path::new(folder).is_dir()) {
+        rustc.current_dir(folder);
+    }
+    let told = rustc.output().await.ok().filter(|told| told.status.success())?;
+    let own = PathBuf::from(OsStr::from_bytes(told.stdout.trim_ascii_end()));
+    let known = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+    let known = std::env::split_paths(&known).filter(|folder| !folder.as_os_str().is_empty());
+    std::env::join_paths([own].into_iter().chain(known)).ok()
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

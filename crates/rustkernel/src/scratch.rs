@@ -13,7 +13,8 @@ use rustix::fs::FlockOperation;
 
 use crate::problem::{Problem, Result};
 
-const EVCXR_FOLDER: &str = "EVCXR_TMPDIR";
+/// The variable that names the folder in which evcxr compiles.
+pub(crate) const EVCXR_FOLDER: &str = "EVCXR_TMPDIR";
 /// Unix socket paths are limited to about 100 bytes, so a longer temporary folder than this is not used.
 const LONGEST_TEMPORARY: usize = 60;
 

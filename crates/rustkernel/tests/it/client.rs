@@ -1,5 +1,6 @@
 //! A front end as small as can be: starts the kernel, sends cells, collects what comes back.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -89,6 +90,11 @@ impl Client {
     }
 
     pub(crate) async fn start_with(transport: &Transport, variables: &[(&str, &Path)]) -> Self {
+        Self::start_program(&[PROGRAM.as_ref(), "-f".as_ref()], transport, variables).await
+    }
+
+    /// Starts any kernel by the words of its command, to which the connection file is added.
+    pub(crate) async fn start_program(words: &[&OsStr], transport: &Transport, variables: &[(&str, &Path)]) -> Self {
         let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
         let (ip, ports) = match transport {
             Transport::Ipc => (folder.path().join("k").display().to_string(), [1, 2, 3, 4, 5]),
@@ -107,12 +113,14 @@ impl Client {
         std::fs::write(&file, connection.to_string()).unwrap();
         let temporary = folder.path().join("t");
         std::fs::create_dir(&temporary).unwrap();
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(words[0]);
         command
-            .arg("-f")
+            .args(&words[1..])
             .arg(&file)
             .current_dir(folder.path())
             .env_remove("EVCXR_TMPDIR")
+            // What runs these tests has set it to what the kernel must find by itself.
+            .env_remove("LD_LIBRARY_PATH")
             .env("EVCXR_CONFIG_DIR", folder.path())
             .env("TMPDIR", &temporary)
             .env("JPY_PARENT_PID", std::process::id().to_string())

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod client;
+mod compare;
 mod ends;
 mod failures;
 mod notebook;

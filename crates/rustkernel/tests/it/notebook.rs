@@ -97,6 +97,7 @@ fn the_cluster_primitives_work_from_rust() {
                 format!("{}:{}", at("bin").display(), std::env::var("PATH").unwrap()),
             )
             .env("EVCXR_TMPDIR", &compiled)
+            .env_remove("LD_LIBRARY_PATH")
             .env("CLUSTERBOOK_HOME", at("state"))
             .env("CLUSTERBOOK_WORLD", at("world"))
             .env("TMPDIR", place.path())

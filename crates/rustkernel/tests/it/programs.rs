@@ -25,7 +25,16 @@ async fn a_crate_beside_the_notebook_is_used_offline_and_kept_compiled() {
     // A cell's answer to a command comes before its own result, as evcxr has it, so the commands get a cell.
     let offline = ":offline 1";
     let code = format!(":dep own = {{ path = {own:?} }}\nown::answer()");
-    assert_eq!(client.run(offline).await.fine().plain(), "Offline mode: true");
+    assert_eq!(client.run(offline).await.fine().plain(), "Offline mode: true\n");
+    // Where cells are kept, Rust's own library may not lie where a cell looks for it.
+    let path = client
+        .run("println!(\"{}\", std::env::var(\"LD_LIBRARY_PATH\").unwrap());")
+        .await;
+    let library = Command::new("rustc")
+        .args(["--print", "target-libdir"])
+        .output()
+        .unwrap();
+    assert_eq!(path.fine().text("stdout"), text(&library.stdout));
     assert_eq!(client.run(&code).await.fine().plain(), "42");
     assert_eq!(compiled(), [true, false]);
     // A second kernel at the same time would overwrite the first one's cells.
