@@ -2,6 +2,7 @@
 
 mod cluster;
 mod design;
+mod elsewhere;
 mod linpack;
 mod notebooks;
 mod programs;
