@@ -60,7 +60,7 @@ with tarfile.open(target, "w", dereference=True) as archive:
         folders[:] = [each for each in folders if each not in unneeded and not each.startswith("config-")]
         for name in files:
             path = os.path.join(folder, name)
-            if os.path.isfile(path):
+            if os.path.isfile(path) and not name.startswith("_tkinter"):
                 archive.add(path, f"py/lib/{version}/{os.path.relpath(path, standard)}")
                 extensions += [path] * name.endswith(".so")
     packages = {}

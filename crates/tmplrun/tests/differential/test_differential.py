@@ -31,7 +31,17 @@ NOTEBOOKS = HERE / "notebooks"
 DOCUMENT = ROOT / "docs/tmplrun/differences-from-papermill.md"
 TMPLRUN = os.environ.get("TMPLRUN", str(ROOT / "target/debug/tmplrun"))
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-KEYS = {"arguments", "compared", "differences", "files", "options", "output", "reference", "streams", "written"}
+KEYS = {
+    "arguments",
+    "compared",
+    "differences",
+    "files",
+    "options",
+    "output",
+    "reference",
+    "streams",
+    "written",
+}
 
 
 def case(name: str) -> dict[str, Any]:
