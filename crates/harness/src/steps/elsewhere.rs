@@ -34,7 +34,12 @@ async fn cluster(trial: &mut Trial, nodes: u32) -> Outcome {
     let place = trial.place()?;
     let key = place.root().join("key");
     let key = key.to_string_lossy();
-    must(&place, "ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "taro", "-f", &key]).await?;
+    must(
+        &place,
+        "ssh-keygen",
+        &["-q", "-t", "ed25519", "-N", "", "-C", "taro", "-f", &key],
+    )
+    .await?;
     let public = fs_err::read_to_string(format!("{key}.pub"))?;
     let design = format!(
         "schema: 1\nname: {}\nprovider: local\nmaster:\n  flavor: tiny\ngroups:\n  - name: compute\n    nodes: {nodes}\n    \
@@ -72,7 +77,9 @@ async fn way(place: &Place) -> Outcome {
         ),
     )?;
     let line = ssh(place);
-    must(place, &line[0], &[&line[1], &line[2], &line[3], "sinfo"]).await.map(drop)
+    must(place, &line[0], &[&line[1], &line[2], &line[3], "sinfo"])
+        .await
+        .map(drop)
 }
 
 #[given("a Python with ipykernel in taro's home, which all nodes share")]
@@ -152,7 +159,9 @@ fn events_path(place: &Place) -> std::path::PathBuf {
 /// What was told so far, as far as its lines are whole.
 fn events(place: &Place) -> Vec<Value> {
     let text = fs_err::read_to_string(events_path(place)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 #[when(expr = "tmplrun hands {string} over to Slurm with")]
@@ -179,9 +188,9 @@ async fn start(trial: &mut Trial, input: String, step: &Step) -> Outcome {
 async fn cancel(trial: &mut Trial, wanted: String) -> Outcome {
     let place = trial.place()?;
     watch::until(60, &format!("the job to say {wanted}"), async || {
-        let said = events(&place)
-            .iter()
-            .any(|event| event["event"] == "output" && event["text"].as_str().is_some_and(|text| text.contains(&wanted)));
+        let said = events(&place).iter().any(|event| {
+            event["event"] == "output" && event["text"].as_str().is_some_and(|text| text.contains(&wanted))
+        });
         Ok(said.then_some(()))
     })
     .await?;
@@ -250,11 +259,13 @@ async fn nothing_left(trial: &mut Trial) -> Outcome {
     let place = trial.place()?;
     watch::until(20, "taro's processes and files to go", async || {
         // What taro runs on any node, and what the runs have written into the shared home.
-        let command = "stat -c %U /proc/[0-9]* 2>/dev/null | grep -cx taro; ls -A /home/taro/.cache/tmplrun/jobs | wc -l";
+        let command =
+            "stat -c %U /proc/[0-9]* 2>/dev/null | grep -cx taro; ls -A /home/taro/.cache/tmplrun/jobs | wc -l";
         let found = place.on_nodes("all", command).await?;
-        ensure(found.values().all(|answer| answer.split_whitespace().eq(["0", "0"])), || {
-            format!("they say {found:?}")
-        })?;
+        ensure(
+            found.values().all(|answer| answer.split_whitespace().eq(["0", "0"])),
+            || format!("they say {found:?}"),
+        )?;
         Ok(Some(()))
     })
     .await

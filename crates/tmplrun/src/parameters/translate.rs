@@ -1,6 +1,7 @@
 //! How each language writes `name = value`.
 //!
 //! One table; a kernel's name is looked up before its language, because a few kernels share a language and not its syntax.
+//! Kernels whose name says no more than their language are looked up after it: a language that was asked for counts.
 //! The texts are papermill's to the byte, because a notebook's history shows every changed one; only where papermill
 //! writes a number that is none in that language (`nan` and `inf`) does the language's own stand here.
 
@@ -15,6 +16,8 @@ use crate::json::{Json, Object};
 pub struct Translator {
     /// Kernel names that mean this language whatever their spec says, in lower case.
     kernels: &'static [&'static str],
+    /// Kernels that are for it where no language says otherwise.
+    usual: &'static [&'static str],
     /// Language names, in lower case.
     languages: &'static [&'static str],
     comment: (&'static str, &'static str),
@@ -59,7 +62,8 @@ const EQUALS: (&str, &str, &str) = ("", " = ", "");
 const NUMBERS: [&str; 3] = ["NaN", "Inf", "-Inf"];
 
 const PYTHON: Translator = Translator {
-    kernels: &["python2", "python3", "pysparkkernel"],
+    kernels: &["pysparkkernel"],
+    usual: &["python2", "python3"],
     languages: &["python"],
     comment: HASH,
     assign: EQUALS,
@@ -81,7 +85,8 @@ const PYTHON: Translator = Translator {
 };
 
 const R: Translator = Translator {
-    kernels: &["ir", "sparkrkernel"],
+    kernels: &["sparkrkernel"],
+    usual: &["ir"],
     languages: &["r"],
     comment: HASH,
     assign: EQUALS,
@@ -104,6 +109,7 @@ const R: Translator = Translator {
 
 const SCALA: Translator = Translator {
     kernels: &["sparkkernel"],
+    usual: &[],
     languages: &["scala"],
     comment: SLASHES,
     assign: ("val ", " = ", ""),
@@ -126,6 +132,7 @@ const SCALA: Translator = Translator {
 
 const JULIA: Translator = Translator {
     kernels: &[],
+    usual: &[],
     languages: &["julia"],
     comment: HASH,
     assign: EQUALS,
@@ -148,6 +155,7 @@ const JULIA: Translator = Translator {
 
 const MATLAB: Translator = Translator {
     kernels: &[],
+    usual: &[],
     languages: &["matlab"],
     comment: ("% ", ""),
     assign: ("", " = ", ";"),
@@ -165,6 +173,7 @@ const MATLAB: Translator = Translator {
 
 const CSHARP: Translator = Translator {
     kernels: &[".net-csharp"],
+    usual: &[],
     languages: &["c#", "csharp"],
     comment: SLASHES,
     assign: ("var ", " = ", ";"),
@@ -188,6 +197,7 @@ const CSHARP: Translator = Translator {
 
 const FSHARP: Translator = Translator {
     kernels: &[".net-fsharp"],
+    usual: &[],
     languages: &["f#", "fsharp"],
     comment: ("(* ", " *)"),
     assign: ("let ", " = ", ""),
@@ -210,6 +220,7 @@ const FSHARP: Translator = Translator {
 
 const POWERSHELL: Translator = Translator {
     kernels: &[".net-powershell"],
+    usual: &[],
     languages: &["powershell", "pwsh"],
     comment: HASH,
     assign: ("$", " = ", ""),
@@ -236,6 +247,7 @@ const POWERSHELL: Translator = Translator {
 
 const BASH: Translator = Translator {
     kernels: &["bash"],
+    usual: &[],
     languages: &["bash"],
     comment: HASH,
     assign: ("", "=", ""),
@@ -252,7 +264,8 @@ const BASH: Translator = Translator {
 };
 
 const RUST: Translator = Translator {
-    kernels: &["rust", "evcxr"],
+    kernels: &[],
+    usual: &["rust", "evcxr"],
     languages: &["rust"],
     comment: SLASHES,
     assign: ("let ", " = ", ";"),
@@ -276,6 +289,7 @@ pub fn translator(kernel: &str, language: &str) -> Result<&'static Translator> {
                 .iter()
                 .find(|entry| entry.languages.contains(&known_language.as_str()))
         })
+        .or_else(|| TABLE.iter().find(|entry| entry.usual.contains(&known_kernel.as_str())))
         .ok_or_else(|| {
             let known: Vec<&str> = TABLE
                 .iter()
