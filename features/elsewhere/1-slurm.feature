@@ -23,7 +23,7 @@ Feature: Notebooks run as jobs of a cluster that we built
     Then it succeeds
     And the fetched "one.ipynb" holds "taro on c? size 42"
     And the fetched "one.ipynb" holds "job True 1"
-    And Slurm says that its jobs were "one.ipynb", and that every one is COMPLETED
+    And Slurm says that its jobs were "one", and that every one is COMPLETED
 
     Given the file "branches/flow.yaml"
       """
@@ -81,7 +81,7 @@ Feature: Notebooks run as jobs of a cluster that we built
       | --slurm | mem=200M |
     Then it succeeds
     And the fetched "branches/4-end.ipynb" holds "left 21 right 40"
-    And Slurm says that its jobs were "1-begin.ipynb, 2-left.ipynb, 3-right.ipynb, 4-end.ipynb", and that every one is COMPLETED
+    And Slurm says that its jobs were "1-begin, 2-left, 3-right, 4-end", and that every one is COMPLETED
 
     Given the notebook "fails.ipynb"
       """
@@ -109,5 +109,5 @@ Feature: Notebooks run as jobs of a cluster that we built
     Then it ends with exit code 138
     And it says "somebody cancelled job"
     And the fetched "waits.ipynb" holds "kept"
-    And Slurm says that its jobs were "waits.ipynb", and that every one is CANCELLED
+    And Slurm says that its jobs were "waits", and that every one is CANCELLED
     And nothing of these runs is left on the cluster

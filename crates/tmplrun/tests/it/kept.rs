@@ -204,7 +204,7 @@ fn a_kernel_whose_runner_was_killed_serves_no_other_run() {
                 .replace(began.as_str().unwrap(), "2026-01-01T00:00:00.000000+00:00");
             lab.write("o.ipynb", text);
         } else {
-            lab.write("o.ipynb", &lab.text("n.ipynb"));
+            lab.write("o.ipynb", lab.text("n.ipynb"));
         }
         lab.run(&["n.ipynb", "o.ipynb", "--resume"])
             .expect(0)

@@ -4,6 +4,10 @@
 //! A moment is the arrival of an event, with or without a short wait after it; which one, and who is killed, comes from a
 //! seed. `TMPLRUN_TEST_KILLS` says how many flows are tried, `TMPLRUN_TEST_SEED` which one is tried first: a failure names
 //! its own.
+#![allow(
+    clippy::print_stderr,
+    reason = "shown only beside a failure: what was killed, and when"
+)]
 
 use std::process::Child;
 use std::time::{Duration, Instant};
