@@ -11,6 +11,9 @@ use crate::error::{Error, Failure};
 use crate::state::{ApplyInfo, Outcome};
 use crate::stop::Stop;
 
+/// The outcome of an apply that made all of its changes.
+const DONE: &str = "done";
+
 /// The part of a design whose versions are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -25,7 +28,7 @@ pub enum Part {
     },
 }
 
-/// An apply that gave a part of the design another value.
+/// An apply that gave a part of the design another value; where it failed at first, the later one that succeeded with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Version {
     /// The apply's number.
@@ -119,7 +122,15 @@ impl Engine {
             };
             let text = part.text(&stored(name, &text)?);
             let before = versions.last().and_then(|version| version.text.clone());
-            if text != before {
+            if text == before {
+                // One that failed or was interrupted at first, and was applied to its end by a later apply.
+                if let Some(version) = versions.last_mut()
+                    && version.outcome != DONE
+                    && apply.outcome == Some(Outcome::Done)
+                {
+                    (version.apply, version.at, version.outcome) = (apply.number, apply.started_at, DONE);
+                }
+            } else {
                 versions.push(Version {
                     apply: apply.number,
                     at: apply.started_at,
@@ -214,7 +225,7 @@ pub(crate) fn stored(name: &str, text: &str) -> Result<Design, Error> {
 fn outcome(apply: &ApplyInfo) -> &'static str {
     match &apply.outcome {
         None => "under way",
-        Some(Outcome::Done) => "done",
+        Some(Outcome::Done) => DONE,
         Some(Outcome::Failed(_)) => "failed",
         Some(Outcome::Interrupted) => "interrupted",
     }

@@ -516,6 +516,37 @@ async fn applies_are_versions_of_a_file_and_of_slurm_conf() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_failed_at_first_is_done_once_a_later_apply_succeeds() {
+    let place = Place::new().await;
+    place.apply(&with_files(&[])).await.expect("it is made");
+    let edited = with_files(&[("/etc/motd", "one\n", &[])]);
+    place.world.set_faults(FaultPlan {
+        script: vec![Scripted {
+            operation: Operation::NodeWrite,
+            resource: "c1".to_owned(),
+            fault: Fault::ConnectionLost { after: 0 },
+        }],
+        ..FaultPlan::none()
+    });
+    place.apply(&edited).await.expect_err("a node is lost on the way");
+    let part = Part::File {
+        path: "/etc/motd".to_owned(),
+        nodes: None,
+    };
+    let told = || -> Vec<(u64, &'static str)> {
+        let versions = place.engine.versions("demo", &part).expect("versions");
+        versions
+            .iter()
+            .map(|version| (version.apply, version.outcome))
+            .collect()
+    };
+    assert_eq!(told(), [(2, "failed")]);
+    place.world.set_faults(FaultPlan::none());
+    place.apply(&edited).await.expect("the next one goes on");
+    assert_eq!(told(), [(3, "done")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_master_is_not_removed_by_another_name() {
     let place = Place::new().await;
     place.apply(&design(1, &[])).await.expect("it is made");
