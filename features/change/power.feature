@@ -7,6 +7,7 @@ Feature: A cluster is powered off for the weekend and on again
 
   Scenario: Off and on
     When the provider's listing is noted
+    And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days" are noted
     And taro submits this job
       """
       #!/bin/bash
@@ -25,6 +26,7 @@ Feature: A cluster is powered off for the weekend and on again
     And the provider's listing is as noted
     And the provider lists exactly what the design says
     And the job is COMPLETED within 120 s
+    And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days" are as noted
     And Slurm says that "c1, c2" are idle, and knows no other node
 
   Scenario: Notebooks 911 and 912 do it, with a job that waits and not with one that runs

@@ -202,6 +202,7 @@ class Design:
         groups: Iterable[Mapping[str, Any]] | None = None,
         disks: Iterable[Mapping[str, Any]] | None = None,
         partitions: Iterable[Mapping[str, Any]] | None = None,
+        accounting: Mapping[str, Any] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
         files: Iterable[Mapping[str, Any]] | None = None,
@@ -253,6 +254,9 @@ class Design:
     def partitions(self) -> Table:
         """Its Slurm partitions."""
     @property
+    def accounting(self) -> dict[str, Any]:
+        """Its accounting: `enabled`, `accounts`, `fair_share`."""
+    @property
     def users(self) -> Table:
         """Its users. Of a key only its comment is shown; the rows hold all of it."""
     @property
@@ -271,10 +275,18 @@ class Design:
     def set(self, path: str, value: Any) -> Design:
         """Changes one value, for example `set("groups[compute].nodes", 4)`. The file is written by `save`."""
     def add_user(
-        self, name: str, keys: str | Iterable[str] = (), uid: int | None = None, sudo: bool | None = None
+        self,
+        name: str,
+        keys: str | Iterable[str] = (),
+        uid: int | None = None,
+        sudo: bool | None = None,
+        accounts: str | Iterable[str] | None = None,
+        fairshare: int | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Design:
-        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. Of a user who is there already
-        the keys and sudo that are given are set."""
+        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. `accounts` are the accounts that
+        the user's jobs may belong to, the default first; `limits` are Slurm's, such as `{"MaxJobs": 4}`. Of a user who is there already
+        what is given is set."""
     def remove_user(self, name: str) -> Design:
         """Removes a user. Their home stays on its disk."""
     def set_file(
@@ -433,6 +445,20 @@ class Slurm:
         """Its partitions."""
     def jobs(self, finished: bool = False) -> Table:
         """The jobs that wait or run; with `finished` also those that ended in the last minutes."""
+    def history(
+        self,
+        user: str | None = None,
+        account: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Table:
+        """The jobs of the past, from the cluster's accounts (`sacct`): of the last day, or `since` a time in Slurm's words, such as
+        `2026-04-01` or `now-7days`. Memory is in bytes; times are seconds since 1970."""
+    def associations(self) -> Table:
+        """Its accounts and the users in them, with shares and the limits that hold (`sacctmgr`). Memory is in MiB, time in minutes."""
+    def fair_share(self) -> Table:
+        """What accounts and users may use and have used, as parts of what their siblings have together (`sshare`); `factor`, from 0 to 1,
+        goes into the priority of a user's jobs."""
     def ping(self) -> Table:
         """Its controllers and whether they answer."""
     def configuration(self) -> dict[str, str]:

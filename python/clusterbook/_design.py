@@ -66,6 +66,7 @@ class Design:
         groups: Iterable[Mapping[str, Any]] | None = None,
         disks: Iterable[Mapping[str, Any]] | None = None,
         partitions: Iterable[Mapping[str, Any]] | None = None,
+        accounting: Mapping[str, Any] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
         files: Iterable[Mapping[str, Any]] | None = None,
@@ -81,6 +82,7 @@ class Design:
             "groups": _listed(groups),
             "disks": _listed(disks),
             "partitions": _listed(partitions),
+            "accounting": accounting,
             "users": _listed(users),
             "slurm_conf": slurm_conf,
             "files": _listed(files),
@@ -230,9 +232,14 @@ class Design:
         return Table(self.to_dict()["partitions"], ["name", "groups", "default", "max_time", "allow_groups"])
 
     @property
+    def accounting(self) -> dict[str, Any]:
+        """Its accounting: `enabled`, `accounts`, `fair_share`."""
+        return self.to_dict()["accounting"]
+
+    @property
     def users(self) -> Table:
         """Its users. Of a key only its comment is shown; the rows hold all of it."""
-        return _Users(self.to_dict()["users"], ["name", "uid", "sudo", "keys"])
+        return _Users(self.to_dict()["users"], ["name", "uid", "sudo", "accounts", "keys"])
 
     @property
     def slurm_conf(self) -> dict[str, str]:
@@ -278,11 +285,26 @@ class Design:
         return self
 
     def add_user(
-        self, name: str, keys: str | Iterable[str] = (), uid: int | None = None, sudo: bool | None = None
+        self,
+        name: str,
+        keys: str | Iterable[str] = (),
+        uid: int | None = None,
+        sudo: bool | None = None,
+        accounts: str | Iterable[str] | None = None,
+        fairshare: int | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Design:
-        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. Of a user who is there already
-        the keys and sudo that are given are set."""
+        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. `accounts` are the accounts that
+        the user's jobs may belong to, the default first; `limits` are Slurm's, such as `{"MaxJobs": 4}`. Of a user who is there already
+        what is given is set."""
         keys = [keys] if isinstance(keys, str) else list(keys)
+        given: dict[str, Any] = {}
+        if accounts is not None:
+            given["accounts"] = [accounts] if isinstance(accounts, str) else list(accounts)
+        if fairshare is not None:
+            given["fairshare"] = fairshare
+        if limits is not None:
+            given["limits"] = {key: str(value) for key, value in limits.items()}
         users = self.to_dict()["users"]
         for user in users:
             if user["name"] != name:
@@ -296,13 +318,16 @@ class Design:
                 self._core.set(f"users[{name}].keys", keys)
             if sudo is not None and sudo != user["sudo"]:
                 self._core.set(f"users[{name}].sudo", sudo)
+            for key, value in given.items():
+                if value != user[key]:
+                    self._core.set(f"users[{name}].{key}", value)
             return self
         if uid is None:
             taken = {user["uid"] for user in users}
             uid = next(
                 number for number in range(FIRST_UID, FIRST_UID + len(taken) + 1) if number not in taken
             )
-        self._core.add_user({"name": name, "uid": uid, "keys": keys, "sudo": bool(sudo)})
+        self._core.add_user({"name": name, "uid": uid, "keys": keys, "sudo": bool(sudo), **given})
         return self
 
     def remove_user(self, name: str) -> Design:

@@ -51,6 +51,15 @@ class _States(Table):
         return f";color:{_colour(str(row.get('state', '')))}" if column == "state" else ""
 
 
+class _Limits(Table):
+    def _cells(self) -> list[list[str]]:
+        rows = super()._cells()
+        place = self.columns.index("limits")
+        for cells, row in zip(rows, self.rows, strict=False):
+            cells[place] = "; ".join(f"{name} {value}" for name, value in row["limits"].items())
+        return rows
+
+
 class Job:
     """A job: its number, and what Slurm last said about it."""
 
@@ -196,6 +205,48 @@ class Slurm:
         """The jobs that wait or run; with `finished` also those that ended in the last minutes."""
         columns = ["id", "name", "user", "state", "partition", "nodes", "tasks", "reason"]
         return _States(_core.slurm_jobs(self._name, finished), columns, empty="no jobs")
+
+    def history(
+        self,
+        user: str | None = None,
+        account: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Table:
+        """The jobs of the past, from the cluster's accounts (`sacct`): of the last day, or `since` a time in Slurm's words, such as
+        `2026-04-01` or `now-7days`. Memory is in bytes; times are seconds since 1970."""
+        columns = [
+            "id",
+            "name",
+            "user",
+            "account",
+            "state",
+            "nodes",
+            "allocated",
+            "elapsed_seconds",
+            "exit_code",
+        ]
+        rows = self._kept(_core.slurm_history(self._name, user, account, since, until))
+        return _States(rows, columns, empty="no jobs")
+
+    def associations(self) -> Table:
+        """Its accounts and the users in them, with shares and the limits that hold (`sacctmgr`). Memory is in MiB, time in minutes."""
+        rows = self._kept(_core.slurm_associations(self._name))
+        return _Limits(rows, ["account", "user", "parent", "is_default", "shares", "limits"])
+
+    def fair_share(self) -> Table:
+        """What accounts and users may use and have used, as parts of what their siblings have together (`sshare`); `factor`, from 0 to 1,
+        goes into the priority of a user's jobs."""
+        rows = self._kept(_core.slurm_fair_share(self._name))
+        return Table(rows, ["account", "user", "shares", "share", "usage", "used", "factor"])
+
+    def _kept(self, rows: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        if rows is None:
+            raise NotFoundError(
+                f"the cluster {self._name} keeps no accounts",
+                hint="set accounting.enabled to true in its design and apply it",
+            )
+        return rows
 
     def ping(self) -> Table:
         """Its controllers and whether they answer."""

@@ -24,8 +24,8 @@ mod _core {
     use crate::secret::Secret;
     #[pymodule_export]
     use crate::slurm::{
-        slurm_cancel, slurm_configuration, slurm_job, slurm_jobs, slurm_nodes, slurm_partitions, slurm_ping,
-        slurm_submit, slurm_wait,
+        slurm_associations, slurm_cancel, slurm_configuration, slurm_fair_share, slurm_history, slurm_job, slurm_jobs,
+        slurm_nodes, slurm_partitions, slurm_ping, slurm_submit, slurm_wait,
     };
 
     #[pymodule_init]

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use clusterbook_engine::Controller;
-use clusterbook_slurm::{Job, JobId, Slurm, SubmitOptions};
+use clusterbook_slurm::{History, Job, JobId, Slurm, SubmitOptions};
 use pyo3::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,42 @@ pub(crate) fn slurm_jobs(py: Python<'_>, cluster: String, finished: bool) -> PyR
             slurm.jobs().await
         }
     })
+}
+
+/// Jobs of the past; none if the cluster keeps no accounts.
+#[pyfunction]
+pub(crate) fn slurm_history(
+    py: Python<'_>,
+    cluster: String,
+    user: Option<String>,
+    account: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+) -> PyResult<Bound<'_, PyAny>> {
+    let history = History {
+        user,
+        account,
+        since,
+        until,
+    };
+    ask(
+        py,
+        cluster,
+        None,
+        move |slurm| async move { slurm.history(&history).await },
+    )
+}
+
+/// Accounts, users and their limits; none if the cluster keeps no accounts.
+#[pyfunction]
+pub(crate) fn slurm_associations(py: Python<'_>, cluster: String) -> PyResult<Bound<'_, PyAny>> {
+    ask(py, cluster, None, |slurm| async move { slurm.associations().await })
+}
+
+/// Shares and use; none if the cluster keeps no accounts.
+#[pyfunction]
+pub(crate) fn slurm_fair_share(py: Python<'_>, cluster: String) -> PyResult<Bound<'_, PyAny>> {
+    ask(py, cluster, None, |slurm| async move { slurm.fair_share().await })
 }
 
 /// One job; none if Slurm doesn't know it.

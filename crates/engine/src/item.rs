@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use clusterbook_model::{EditedFile, Secret};
+use clusterbook_model::{Account, EditedFile, Limits, Secret, User};
 use sha2::{Digest, Sha256};
 
 /// The fingerprint of something that isn't there.
@@ -14,6 +14,9 @@ pub(crate) const ABSENT: &str = "absent";
 
 /// The fingerprint of an edited file whose edits are undone.
 pub(crate) const ORIGINAL: &str = "original";
+
+/// What marks an account of Slurm's as one that we made: its organization.
+pub(crate) const OURS: &str = "clusterbook";
 
 /// One thing that is kept true on one node.
 #[derive(Clone, Debug)]
@@ -102,6 +105,39 @@ pub(crate) enum Kind {
         /// What is done before the first of them is changed.
         trial: Trial,
     },
+    /// A systemd unit that must not run.
+    NoService {
+        /// Unit without `.service`.
+        unit: &'static str,
+    },
+    /// An account of Slurm's: parent, shares and limits.
+    SlurmAccount {
+        /// Name.
+        name: String,
+        /// The account above it.
+        parent: String,
+        /// Words for `sacctmgr modify account … set`.
+        settings: Vec<String>,
+    },
+    /// An account of Slurm's that must be gone. What was charged to it stays in the books.
+    NoSlurmAccount {
+        /// Name.
+        name: String,
+    },
+    /// A user of Slurm's: who may charge jobs to which accounts, and how much.
+    SlurmUser {
+        /// Login name.
+        name: String,
+        /// Their accounts, the default first.
+        accounts: Vec<String>,
+        /// Words for `sacctmgr modify user … set`.
+        settings: Vec<String>,
+    },
+    /// A user of Slurm's that must be gone, after their jobs. What they used stays in the books.
+    NoSlurmUser {
+        /// Login name.
+        name: String,
+    },
     /// A path where a file system must be mounted. Mounting is the provider's work, so this can only be found wanting.
     Mount {
         /// Absolute path.
@@ -131,6 +167,8 @@ pub(crate) enum Content {
 /// How a daemon takes up a changed configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refresh {
+    /// Whatever runs is right; it only has to.
+    Start,
     /// It must be restarted.
     Restart,
     /// `scontrol reconfigure`, which keeps running jobs and takes up added and removed nodes.
@@ -318,6 +356,74 @@ impl Item {
         }
     }
 
+    /// A daemon that doesn't run.
+    pub(crate) fn no_service(unit: &'static str) -> Self {
+        Self {
+            key: format!("service:{unit}"),
+            want: ABSENT.to_owned(),
+            kind: Kind::NoService { unit },
+        }
+    }
+
+    /// An account of Slurm's. `inherited` are its own limits and those from above, as Slurm shows them.
+    pub(crate) fn slurm_account(account: &Account, inherited: &Limits) -> Self {
+        let mut settings = vec![format!("fairshare={}", account.fairshare)];
+        settings.extend(account.limits.settings());
+        Self {
+            key: format!("slurm-account:{}", account.name),
+            want: format!(
+                "{}|{}|{}|{OURS}",
+                account.parent,
+                account.fairshare,
+                inherited.printed()
+            ),
+            kind: Kind::SlurmAccount {
+                name: account.name.clone(),
+                parent: account.parent.clone(),
+                settings,
+            },
+        }
+    }
+
+    /// An account of Slurm's that must be gone.
+    pub(crate) fn no_slurm_account(name: &str) -> Self {
+        Self {
+            key: format!("slurm-account:{name}"),
+            want: ABSENT.to_owned(),
+            kind: Kind::NoSlurmAccount { name: name.to_owned() },
+        }
+    }
+
+    /// A user of Slurm's in these accounts, the default first, each with the limits that hold in it.
+    pub(crate) fn slurm_user(user: &User, accounts: &[(&str, Limits)]) -> Self {
+        let mut settings = vec![format!("fairshare={}", user.fairshare)];
+        settings.extend(user.limits.settings());
+        let mut lines: Vec<String> = accounts
+            .iter()
+            .map(|(account, limits)| format!("{account}|{}|{};", user.fairshare, limits.printed()))
+            .collect();
+        lines.sort();
+        let default = accounts.first().map_or("", |(account, _)| account);
+        Self {
+            key: format!("slurm-user:{}", user.name),
+            want: format!("{default};{}", lines.concat()),
+            kind: Kind::SlurmUser {
+                name: user.name.clone(),
+                accounts: accounts.iter().map(|(account, _)| (*account).to_owned()).collect(),
+                settings,
+            },
+        }
+    }
+
+    /// A user of Slurm's that must be gone.
+    pub(crate) fn no_slurm_user(name: &str) -> Self {
+        Self {
+            key: format!("slurm-user:{name}"),
+            want: ABSENT.to_owned(),
+            kind: Kind::NoSlurmUser { name: name.to_owned() },
+        }
+    }
+
     /// A mounted file system.
     pub(crate) fn mount(path: &str) -> Self {
         Self {
@@ -347,9 +453,23 @@ impl Item {
 
     /// Whether its state may change by itself, without anybody having edited the node.
     pub(crate) fn moves(&self) -> bool {
+        // The database starts by itself, and is asked again when it is there.
+        self.in_database()
+            || matches!(
+                self.kind,
+                Kind::Service { .. }
+                    | Kind::NoService { .. }
+                    | Kind::Mount { .. }
+                    | Kind::SlurmNode { .. }
+                    | Kind::SlurmDrained { .. }
+            )
+    }
+
+    /// Whether it is kept in Slurm's database.
+    pub(crate) fn in_database(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Service { .. } | Kind::Mount { .. } | Kind::SlurmNode { .. } | Kind::SlurmDrained { .. }
+            Kind::SlurmAccount { .. } | Kind::NoSlurmAccount { .. } | Kind::SlurmUser { .. } | Kind::NoSlurmUser { .. }
         )
     }
 
@@ -364,6 +484,11 @@ impl Item {
             Kind::Account { name, .. } => format!("account {name}"),
             Kind::NoAccount { name } => format!("no account {name}"),
             Kind::Service { unit, .. } => format!("service {unit}"),
+            Kind::NoService { unit } => format!("no service {unit}"),
+            Kind::SlurmAccount { name, .. } => format!("Slurm account {name}"),
+            Kind::NoSlurmAccount { name } => format!("no Slurm account {name}"),
+            Kind::SlurmUser { name, .. } => format!("Slurm user {name}"),
+            Kind::NoSlurmUser { name } => format!("no Slurm user {name}"),
             Kind::Mount { path } => format!("mount {path}"),
             Kind::SlurmNode { name } => format!("Slurm node {name}"),
             Kind::SlurmDrained { name } => format!("jobs of Slurm node {name}"),
@@ -394,6 +519,7 @@ impl Item {
                     _ => "it differs".to_owned(),
                 }
             }
+            Kind::SlurmAccount { .. } | Kind::SlurmUser { .. } => "its account, shares or limits differ".to_owned(),
             Kind::Service { .. } if found.starts_with("active ") => "runs with an older configuration".to_owned(),
             Kind::Service { .. } => format!("is {}", found.split(' ').next().unwrap_or(found)),
             _ => format!("is {found}, not {}", self.want),

@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use clusterbook_model::Limits;
 use clusterbook_transport::quote;
 
-use crate::item::{ABSENT, Item, Kind, ORIGINAL, Refresh, Trial};
+use crate::item::{ABSENT, Item, Kind, ORIGINAL, OURS, Refresh, Trial};
 
 /// The fingerprint of an edited file that no item asks for.
 const EDITED: &str = "edited";
@@ -72,7 +73,7 @@ pub(crate) fn observe(items: &[Item]) -> String {
     let mut files = Vec::new();
     let mut users = Vec::new();
     let mut units = Vec::new();
-    let (mut mounts, mut slurm) = (false, false);
+    let (mut mounts, mut slurm, mut books) = (false, false, false);
     for item in items {
         match &item.kind {
             Kind::File { path, .. } | Kind::Edited { path, .. } => {
@@ -84,6 +85,11 @@ pub(crate) fn observe(items: &[Item]) -> String {
             Kind::Directory { path, .. } | Kind::Link { path, .. } => paths.push(path),
             Kind::Account { name, .. } | Kind::NoAccount { name } => users.push(name.as_str()),
             Kind::Service { unit, .. } => units.push(unit.as_str()),
+            Kind::NoService { unit } => units.push(unit),
+            Kind::SlurmAccount { .. }
+            | Kind::NoSlurmAccount { .. }
+            | Kind::SlurmUser { .. }
+            | Kind::NoSlurmUser { .. } => books = true,
             Kind::Mount { .. } => mounts = true,
             Kind::SlurmNode { .. } => slurm = true,
             Kind::SlurmDrained { .. } => {}
@@ -138,6 +144,9 @@ pub(crate) fn observe(items: &[Item]) -> String {
             );
         }
     }
+    if books {
+        script.push_str(&books_look());
+    }
     if mounts {
         line(&mut script, "echo @mount");
         line(&mut script, "cat /proc/self/mounts");
@@ -162,6 +171,7 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
     let mut stamps = BTreeMap::new();
     let mut mounts = Vec::new();
     let mut slurm = BTreeMap::new();
+    let mut books = Books::default();
     let mut unit = Unit::default();
     for text in output.lines() {
         if let Some(name) = text.strip_prefix('@') {
@@ -207,6 +217,17 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
                     .or_else(|| text.strip_prefix("/none"))
                     .map(str::to_owned),
             ),
+            "association" => books.association(text),
+            "account" => {
+                if let Some((name, organization)) = text.split_once('|') {
+                    books.organizations.insert(name.to_owned(), organization.to_owned());
+                }
+            }
+            "slurm-user" => {
+                if let Some((name, account)) = text.split_once('|') {
+                    books.defaults.insert(name.to_owned(), account.to_owned());
+                }
+            }
             "mount" => mounts.extend(text.split(' ').nth(1).map(str::to_owned)),
             "slurm" => {
                 if let Some((name, state)) = text.split_once('|') {
@@ -239,6 +260,12 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
             Some(format!("{state} {stamp}"))
         }
         Kind::NotEdited { path } => Some(if edited.contains(path) { EDITED } else { ORIGINAL }.to_owned()),
+        Kind::NoService { unit } => match active.get(*unit).map(String::as_str) {
+            None | Some("inactive" | "failed") => None,
+            Some(state) => Some(format!("{state} -")),
+        },
+        Kind::SlurmAccount { name, .. } | Kind::NoSlurmAccount { name } => books.account(name),
+        Kind::SlurmUser { name, .. } | Kind::NoSlurmUser { name } => books.user(name),
         Kind::Mount { path } => mounts.contains(path).then(|| "mounted".to_owned()),
         Kind::SlurmNode { name } => slurm.get(name).cloned(),
         Kind::SlurmDrained { .. } => None,
@@ -247,6 +274,7 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
         .iter()
         .map(|(name, account)| (format!("user:{name}"), account.clone()))
         .chain(edited.iter().map(|path| (format!("edit:{path}"), EDITED.to_owned())))
+        .chain(books.ours())
         .collect();
     for item in items {
         facts.insert(item.key.clone(), found(item).unwrap_or_else(|| ABSENT.to_owned()));
@@ -269,6 +297,75 @@ impl Unit {
     }
 }
 
+/// What `sacctmgr` says: a line for each association of an account, or of a user in one.
+#[derive(Default)]
+struct Books {
+    /// Parent, shares and limits by account.
+    accounts: BTreeMap<String, String>,
+    /// By user: a line of account, shares and limits for each of their accounts.
+    users: BTreeMap<String, Vec<String>>,
+    organizations: BTreeMap<String, String>,
+    defaults: BTreeMap<String, String>,
+}
+
+impl Books {
+    fn association(&mut self, text: &str) {
+        let mut fields = text.splitn(4, '|');
+        let (Some(account), Some(user), Some(parent), Some(rest)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return;
+        };
+        if user.is_empty() {
+            self.accounts.insert(account.to_owned(), format!("{parent}|{rest}"));
+        } else {
+            let lines = self.users.entry(user.to_owned()).or_default();
+            lines.push(format!("{account}|{rest};"));
+        }
+    }
+
+    fn account(&self, name: &str) -> Option<String> {
+        let organization = self.organizations.get(name).map_or("", String::as_str);
+        Some(format!("{}|{organization}", self.accounts.get(name)?))
+    }
+
+    fn user(&self, name: &str) -> Option<String> {
+        let mut lines = self.users.get(name)?.clone();
+        lines.sort();
+        let default = self.defaults.get(name).map_or("", String::as_str);
+        Some(format!("{default};{}", lines.concat()))
+    }
+
+    /// The accounts that we made, and the users who are in them, whether the design names them or not.
+    fn ours(&self) -> impl Iterator<Item = (String, String)> {
+        let is_ours = |account: &str| self.organizations.get(account).is_some_and(|found| found == OURS);
+        let accounts = self
+            .accounts
+            .keys()
+            .filter(move |name| is_ours(name))
+            .filter_map(|name| Some((format!("slurm-account:{name}"), self.account(name)?)));
+        let in_ours = move |lines: &[String]| lines.iter().any(|line| line.split('|').next().is_some_and(is_ours));
+        let users = self
+            .users
+            .iter()
+            .filter(move |(name, lines)| *name != "root" && in_ours(lines))
+            .filter_map(|(name, _)| Some((format!("slurm-user:{name}"), self.user(name)?)));
+        accounts.chain(users)
+    }
+}
+
+/// The part of a look that asks for accounts. Where slurmdbd is starting it is waited for; where it doesn't run, there are none.
+fn books_look() -> String {
+    format!(
+        "tries=0\nwhile [ \"$(systemctl show -p ActiveState --value slurmdbd.service)\" = activating ] && [ \"$tries\" -lt 300 ]; do \
+         tries=$((tries + 1)); sleep 0.1; done\n\
+         echo @association\nsacctmgr -nP show assoc format=Account,User,ParentName,Share,{columns} 2>/dev/null\n\
+         echo @account\nsacctmgr -nP show account format=Account,Organization 2>/dev/null\n\
+         echo @slurm-user\nsacctmgr -nP show user format=User,DefaultAccount 2>/dev/null\n",
+        columns = Limits::COLUMNS
+    )
+}
+
 /// `up` for a node that takes jobs or that a person has drained, else Slurm's own word for its state.
 fn slurm_state(state: &str) -> String {
     let away = state.ends_with('*')
@@ -282,6 +379,13 @@ fn slurm_state(state: &str) -> String {
 /// machine may serve a cluster made after another, so the fence goes by the cluster's identity.
 pub(crate) fn apply(cluster_id: &str, number: u64, steps: &[Step]) -> String {
     let mut script = String::from(include_str!("node/apply.sh"));
+    if steps.iter().any(|step| step.item.in_database()) {
+        script.push_str(include_str!("node/books.sh"));
+        line(
+            &mut script,
+            &format!("associations=Account,User,ParentName,Share,{}", Limits::COLUMNS),
+        );
+    }
     script.push_str("\nchange() {\n");
     line(&mut script, &format!("enter {} {number}", quote(cluster_id)));
     // First of all: what is refused then leaves no trace.
@@ -429,6 +533,7 @@ fn words(item: &Item) -> (Option<String>, String) {
             ..
         } => {
             let refresh = match refresh {
+                Refresh::Start => "start",
                 Refresh::Restart => "restart",
                 Refresh::ScontrolReconfigure => "reconfigure",
                 Refresh::Reload => "reload",
@@ -440,6 +545,36 @@ fn words(item: &Item) -> (Option<String>, String) {
             };
             (format!("found_service {unit}"), act)
         }
+        Kind::NoService { unit } => (format!("found_no_service {unit}"), format!("no_service {unit}")),
+        Kind::SlurmAccount { name, parent, settings } => {
+            let name = quote(name);
+            (
+                format!("found_slurm_account {name}"),
+                format!("slurm_account {name} {} {}", quote(parent), quoted(settings)),
+            )
+        }
+        Kind::NoSlurmAccount { name } => {
+            let name = quote(name);
+            (
+                format!("found_slurm_account {name}"),
+                format!("no_slurm_account {name}"),
+            )
+        }
+        Kind::SlurmUser {
+            name,
+            accounts,
+            settings,
+        } => {
+            let name = quote(name);
+            (
+                format!("found_slurm_user {name}"),
+                format!("slurm_user {name} {} {}", quote(&accounts.join(",")), quoted(settings)),
+            )
+        }
+        Kind::NoSlurmUser { name } => {
+            let name = quote(name);
+            (format!("found_slurm_user {name}"), format!("no_slurm_user {name}"))
+        }
         // Whether a mount or a Slurm node still is as it was doesn't matter: the step only waits or reports.
         Kind::Mount { path } => {
             let path = quote(path);
@@ -450,6 +585,10 @@ fn words(item: &Item) -> (Option<String>, String) {
         Kind::SlurmDrained { name } => return (None, format!("slurm_drained {}", quote(name))),
     };
     (Some(found), act)
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Reads what [`apply`]'s script printed. `said` is its standard error, told with the step that failed.
@@ -789,6 +928,95 @@ mod tests {
             facts.contains_key("user:hanako"),
             "an account of ours that left the design is seen"
         );
+    }
+
+    fn an_account(limits: &str) -> (clusterbook_model::Design, Vec<Item>) {
+        let parameters = serde_json::json!({
+            "name": "demo",
+            "accounting": {"accounts": [{"name": "lab", "fairshare": 2, "limits": {"MaxJobs": 3}}, {"name": "guests"}]},
+            "users": [{"name": "taro", "accounts": ["lab", "guests"], "limits": {"MaxTRESPerJob": limits}}],
+        });
+        let design = clusterbook_model::Design::from_parameters(&parameters).expect("a design");
+        let accounting = &design.accounting;
+        let user = &design.users[0];
+        let held: Vec<_> = accounting
+            .accounts_of(user)
+            .into_iter()
+            .map(|name| (name, user.limits.below(&accounting.limits_of(name))))
+            .collect();
+        let items = vec![
+            Item::slurm_account(&accounting.accounts[0], &accounting.limits_of("lab")),
+            Item::slurm_user(user, &held),
+            Item::no_slurm_user("hanako"),
+        ];
+        (design, items)
+    }
+
+    #[test]
+    fn accounts_are_read_from_what_sacctmgr_prints() {
+        let (_, items) = an_account("cpu=4");
+        let output = "@managed\n@association\nroot|||1||||||||||||\nroot|root||1||||||||||||\n\
+            lab||root|2|||||||3|||||\nlab|taro||1|||||||3||cpu=4|||\nguests||root|1||||||||||||\nguests|taro||1|||||||||cpu=4|||\n\
+            guests|hanako||1||||||||||||\nold||root|1||||||||||||\ntheirs||root|1||||||||||||\ntheirs|ichiro||1||||||||||||\n\
+            @account\nroot|root\nlab|clusterbook\nguests|clusterbook\nold|clusterbook\ntheirs|the centre\n\
+            @slurm-user\nroot|root\ntaro|lab\nhanako|guests\nichiro|theirs\n@end\n";
+        let facts = read_facts(&items, output).expect("a whole look");
+        assert_eq!(facts[&items[0].key], items[0].want);
+        assert_eq!(facts[&items[1].key], items[1].want);
+        assert_ne!(facts[&items[2].key], ABSENT, "somebody who must go");
+        assert!(
+            facts.contains_key("slurm-account:old"),
+            "an account of ours that left the design"
+        );
+        assert!(
+            !facts.contains_key("slurm-account:theirs") && !facts.contains_key("slurm-user:ichiro"),
+            "an administrator's own accounts are nobody's business here"
+        );
+        assert!(!facts.contains_key("slurm-user:root"), "root stays");
+        let (_, others) = an_account("cpu=8");
+        assert_ne!(others[1].want, items[1].want);
+        // Slurm without a database, or one that doesn't answer, has none of them.
+        let empty = read_facts(&items, "@managed\n@association\n@account\n@slurm-user\n@end\n").expect("a whole look");
+        assert!(empty.values().all(|found| found == ABSENT));
+    }
+
+    /// The functions are run by a real shell, with a `sacctmgr` that keeps nothing and writes down what it was told.
+    #[test]
+    fn accounts_are_brought_about_by_sacctmgr() {
+        let node = Node::new();
+        let log = node.path("told");
+        let (_, items) = an_account("cpu=4");
+        let pretended = format!(
+            "sacctmgr() {{ case \"$*\" in *show*account=root*) echo root ;; *show*tres*) echo 'gres|gpu' ;; *show*) ;; \
+             *) echo \"$*\" >>{log} ;; esac; }}\nscancel() {{ :; }}\nchange() {{"
+        );
+        let script = apply("0123456789ab", 1, &fresh(&items)).replacen("change() {", &pretended, 1);
+        let (output, said) = node.run(&script);
+        assert_eq!(
+            read_outcomes(items.len(), &output, &said),
+            Ok(vec![StepOutcome::Done; 3]),
+            "{said}"
+        );
+        let told = fs_err::read_to_string(&log).expect("it was told something");
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(
+            lines[0],
+            "-Qi add account lab parent=root organization=clusterbook description=lab"
+        );
+        assert!(lines[1].starts_with("-Qi modify account where name=lab set organization=clusterbook fairshare=2"));
+        assert!(lines[1].contains(" MaxJobs=3 "), "{told}");
+        assert!(
+            lines[1].contains(" GrpTRES=billing=-1,cpu=-1,mem=-1,node=-1,gres/gpu=-1 "),
+            "limits on GPUs are lifted where there are any: {told}"
+        );
+        assert_eq!(lines[2], "-Qi add user taro account=lab defaultaccount=lab");
+        assert_eq!(lines[3], "-Qi add user taro account=guests defaultaccount=lab");
+        assert!(lines[4].starts_with("-Qi modify user where name=taro set defaultaccount=lab fairshare=1 "));
+        assert!(
+            lines[4].contains(" MaxTRESPerJob=billing=-1,cpu=4,mem=-1,node=-1,gres/gpu=-1 "),
+            "{told}"
+        );
+        assert_eq!(lines.len(), 5, "nobody is there who must go: {told}");
     }
 
     #[test]

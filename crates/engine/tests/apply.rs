@@ -128,9 +128,14 @@ async fn round_trips_are_counted_by_barrier_and_not_by_item() {
         let (calls, result) = place.calls(place.apply(&design(nodes, &["taro"]))).await;
         result.expect("it is made");
         // Each new worker: everything of its own, then slurmd. Each old one: the new host names. The master: everything of its
-        // own, then a look at all workers.
+        // own, then a look at all workers; a new one Slurm's accounts in between.
         let new = u64::from(nodes) - old;
-        assert_eq!(count(&calls, Operation::NodeWrite), 2 * new + old + 2, "{nodes} nodes");
+        let accounts = u64::from(old == 0);
+        assert_eq!(
+            count(&calls, Operation::NodeWrite),
+            2 * new + old + 2 + accounts,
+            "{nodes} nodes"
+        );
     }
     let (calls, plan) = place
         .calls(async { place.engine.plan(&design(9, &["taro"]), &Stop::new()).await })
@@ -170,6 +175,7 @@ async fn adding_and_removing_a_user_touches_what_it_must_and_nothing_else() {
             "master: dir:/home/hanako",
             "master: dir:/home/hanako/.ssh",
             "master: file:/home/hanako/.ssh/authorized_keys",
+            "master: slurm-user:hanako",
             "c1: user:hanako",
             "c2: user:hanako",
         ]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AddressRange, Size, Subnet, hostlist};
+use crate::{AddressRange, Limits, Size, Subnet, hostlist};
 
 /// The version of the design's shape, written as `schema:` into every file.
 pub const SCHEMA: u32 = 1;
@@ -35,6 +35,9 @@ pub struct Design {
     pub disks: Vec<Disk>,
     /// Slurm partitions.
     pub partitions: Vec<Partition>,
+    /// Who used what, who may use how much, and whose turn is next.
+    #[serde(default)]
+    pub accounting: Accounting,
     /// Users that exist, with the same uid, on every node.
     pub users: Vec<User>,
     /// Extra `slurm.conf` keys; keys that this template manages are refused.
@@ -119,6 +122,92 @@ pub struct Partition {
     pub allow_groups: Vec<String>,
 }
 
+/// Accounting: jobs are written into a database, belong to accounts, and are limited and ordered by them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounting {
+    /// Whether it is kept.
+    pub enabled: bool,
+    /// Slurm's accounts, parents before their children. The first is that of users who name none.
+    pub accounts: Vec<Account>,
+    /// How use in the past orders the jobs that wait.
+    pub fair_share: FairShare,
+}
+
+/// One of Slurm's accounts: whom jobs are charged to, a project or a laboratory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Name, unique in the design.
+    pub name: String,
+    /// The account above it; `root` where there is none.
+    pub parent: String,
+    /// Its shares of what its siblings have together.
+    pub fairshare: u32,
+    /// Limits of all its jobs together (`Grp…`) and of each member's (`Max…`).
+    pub limits: Limits,
+}
+
+/// What orders the jobs that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FairShare {
+    /// After so many days, use counts half.
+    pub half_life_days: u32,
+    /// Weight of how much an account and a user have used of their share.
+    pub weight: u32,
+    /// Weight of how long a job has waited.
+    pub age_weight: u32,
+}
+
+impl Default for Accounting {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            accounts: vec![Account {
+                name: "users".to_owned(),
+                parent: "root".to_owned(),
+                fairshare: 1,
+                limits: Limits::default(),
+            }],
+            fair_share: FairShare {
+                half_life_days: 7,
+                weight: 10_000,
+                age_weight: 1_000,
+            },
+        }
+    }
+}
+
+impl Accounting {
+    /// The account that a user's jobs belong to unless they say otherwise.
+    pub fn default_account<'a>(&'a self, user: &'a User) -> Option<&'a str> {
+        self.accounts_of(user).into_iter().next()
+    }
+
+    /// All accounts of a user.
+    pub fn accounts_of<'a>(&'a self, user: &'a User) -> Vec<&'a str> {
+        if user.accounts.is_empty() {
+            self.accounts
+                .iter()
+                .take(1)
+                .map(|account| account.name.as_str())
+                .collect()
+        } else {
+            user.accounts.iter().map(String::as_str).collect()
+        }
+    }
+
+    /// The limits that hold for an account itself, those from above included.
+    pub fn limits_of(&self, name: &str) -> Limits {
+        // Parents stand before their children, so this ends.
+        match self.accounts.iter().find(|account| account.name == name) {
+            Some(account) => account.limits.below(&self.limits_of(&account.parent)),
+            None => Limits::default(),
+        }
+    }
+}
+
 /// A person with an account on every node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,6 +220,19 @@ pub struct User {
     pub keys: Vec<String>,
     /// Whether the person may use `sudo` without a password.
     pub sudo: bool,
+    /// Slurm's accounts that the person's jobs may belong to, the default first; empty means the first of the design.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// Their shares of what the members of an account have together.
+    #[serde(default = "one_share")]
+    pub fairshare: u32,
+    /// Limits of their own, in each of their accounts.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn one_share() -> u32 {
+    1
 }
 
 /// A configuration file that is the same on some nodes.

@@ -8,6 +8,7 @@ mod design;
 mod error;
 mod file;
 mod hostlist;
+mod limits;
 mod parameters;
 mod recipe;
 mod render;
@@ -18,16 +19,18 @@ mod templates;
 
 pub use address::{AddressRange, Subnet};
 pub use design::{
-    Design, Disk, EditedFile, Flavor, Group, Master, Network, Node, Partition, Power, Role, SCHEMA, User,
+    Account, Accounting, Design, Disk, EditedFile, FairShare, Flavor, Group, Master, Network, Node, Partition, Power,
+    Role, SCHEMA, User,
 };
 pub use error::{ExpressionError, Fault, Faults, nearest};
 pub use file::{DesignFile, FileError, diff};
 pub use hostlist::{
     MOST_HOSTS, compress as compress_hosts, count as count_hosts, expand as expand_hosts, take as take_hosts,
 };
+pub use limits::Limits;
 pub use parameters::MOST_NODES;
 pub use recipe::{Base, DISTRIBUTIONS, Recipe, RecipeError, RecipeFile, recipes};
 pub use render::{RenderError, Renderer};
 pub use secret::Secret;
 pub use size::Size;
-pub use slurm::{Cgroups, SlurmMaster, SlurmNode, SlurmPartition, SlurmValues};
+pub use slurm::{Cgroups, SlurmAccounting, SlurmMaster, SlurmNode, SlurmPartition, SlurmValues};

@@ -28,6 +28,8 @@ pub struct SlurmValues {
     pub nodes: Vec<SlurmNode>,
     /// Partitions.
     pub partitions: Vec<SlurmPartition>,
+    /// What accounting asks for; none where it is off.
+    pub accounting: Option<SlurmAccounting>,
     /// What confines jobs.
     pub cgroups: Cgroups,
     /// Further keys of `slurm.conf`.
@@ -41,6 +43,17 @@ pub struct SlurmMaster {
     pub name: String,
     /// Address.
     pub address: IpAddr,
+}
+
+/// Accounting and what orders jobs.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlurmAccounting {
+    /// After so many days, use counts half.
+    pub half_life_days: u32,
+    /// Weight of fair share in a job's priority.
+    pub fair_share_weight: u32,
+    /// Weight of waiting in a job's priority.
+    pub age_weight: u32,
 }
 
 /// A compute node.
@@ -146,6 +159,11 @@ impl SlurmValues {
             },
             nodes,
             partitions,
+            accounting: design.accounting.enabled.then_some(SlurmAccounting {
+                half_life_days: design.accounting.fair_share.half_life_days,
+                fair_share_weight: design.accounting.fair_share.weight,
+                age_weight: design.accounting.fair_share.age_weight,
+            }),
             cgroups,
             extra: design.slurm_conf.clone(),
         })

@@ -13,6 +13,10 @@ pub(crate) const TEMPLATES: &[(&str, &str)] = &[
         include_str!("../../../templates/slurm/cgroup.conf.j2"),
     ),
     (
+        "slurm/slurmdbd.conf",
+        include_str!("../../../templates/slurm/slurmdbd.conf.j2"),
+    ),
+    (
         "slurm/slurmd.default",
         include_str!("../../../templates/slurm/slurmd.default.j2"),
     ),
@@ -43,6 +47,18 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
     ),
     ("common.sh", include_str!("../../../templates/images/files/common.sh")),
     ("master.sh", include_str!("../../../templates/images/files/master.sh")),
+    (
+        "mariadb.cnf",
+        include_str!("../../../templates/images/files/mariadb.cnf"),
+    ),
+    (
+        "mariadb.service",
+        include_str!("../../../templates/images/files/mariadb.service"),
+    ),
+    (
+        "slurmdbd-ready.conf",
+        include_str!("../../../templates/images/files/slurmdbd-ready.conf"),
+    ),
     (
         "slurmd-wait.conf",
         include_str!("../../../templates/images/files/slurmd-wait.conf"),

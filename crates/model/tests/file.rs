@@ -1,7 +1,7 @@
 //! Edits of a design file: what changes, and that nothing else does.
 #![allow(clippy::unwrap_used)]
 
-use clusterbook_model::{Design, DesignFile, EditedFile, FileError, User, diff};
+use clusterbook_model::{Design, DesignFile, EditedFile, FileError, Limits, User, diff};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ fn user(name: &str, uid: u32) -> User {
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f {name}: laptop # 1"
         )],
         sudo: false,
+        accounts: Vec::new(),
+        fairshare: 1,
+        limits: Limits::default(),
     }
 }
 

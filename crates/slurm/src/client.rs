@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::association::{self, Association, FairShare};
 use crate::controller::{self, Controller, Setting};
 use crate::error::{Error, ErrorKind};
 use crate::job::{self, AccountingRecord, Job, JobId, JobState};
@@ -21,6 +22,25 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How many looks in a row may fail before waiting ends: enough for a restart of slurmctld.
 const PATIENCE: u32 = 5;
+
+/// What Slurm's programs say on a cluster that keeps no books.
+const NO_BOOKS: [&str; 2] = [
+    "accounting storage is disabled",
+    "not running a supported accounting_storage plugin",
+];
+
+/// Which jobs of the past to tell. Times are in Slurm's words: `2026-04-01`, `2026-04-01T12:00:00`, `now-7days`, `midnight`.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Jobs of this user; of all where there is none.
+    pub user: Option<String>,
+    /// Jobs charged to this account.
+    pub account: Option<String>,
+    /// Jobs that were there after this time; a day ago where there is none.
+    pub since: Option<String>,
+    /// Jobs that were there before this time.
+    pub until: Option<String>,
+}
 
 /// A Slurm cluster, reached through a [`Runner`].
 #[derive(Debug, Clone)]
@@ -108,12 +128,48 @@ impl<R: Runner> Slurm<R> {
 
     /// What the books say about a job; none if the cluster keeps no books. Jobs of an array have a record each.
     pub async fn accounting(&self, id: JobId) -> Result<Option<Vec<AccountingRecord>>, Error> {
-        match self
-            .list::<job::RawRecord>(&["sacct", "--json", "-j", &id.to_string()], "jobs")
+        self.if_kept::<job::RawRecord, _>(&["sacct", "--json", "-j", &id.to_string()], "jobs")
             .await
-        {
-            Ok(rows) => Ok(Some(rows.into_iter().map(AccountingRecord::from).collect())),
-            Err(Error::Failed { stderr, .. }) if stderr.contains("accounting storage is disabled") => Ok(None),
+    }
+
+    /// What the books say about jobs of the past, the oldest first; none if the cluster keeps no books.
+    pub async fn history(&self, history: &History) -> Result<Option<Vec<AccountingRecord>>, Error> {
+        let mut argv = vec!["sacct".to_owned(), "--json".to_owned()];
+        match &history.user {
+            Some(user) => argv.push(format!("--user={user}")),
+            None => argv.push("--allusers".to_owned()),
+        }
+        argv.extend(history.account.iter().map(|account| format!("--accounts={account}")));
+        argv.push(format!(
+            "--starttime={}",
+            history.since.as_deref().unwrap_or("now-1days")
+        ));
+        argv.extend(history.until.iter().map(|until| format!("--endtime={until}")));
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        self.if_kept::<job::RawRecord, _>(&argv, "jobs").await
+    }
+
+    /// Accounts and the users in them, with their limits; none if the cluster keeps no books.
+    pub async fn associations(&self) -> Result<Option<Vec<Association>>, Error> {
+        self.if_kept::<association::Raw, _>(&["sacctmgr", "--json", "show", "associations"], "associations")
+            .await
+    }
+
+    /// Shares and use of accounts and users; none if the cluster keeps no books.
+    pub async fn fair_share(&self) -> Result<Option<Vec<FairShare>>, Error> {
+        self.if_kept::<association::RawShare, _>(&["sshare", "--all", "--json"], "shares/shares")
+            .await
+    }
+
+    /// A list that only a cluster with books has.
+    async fn if_kept<Raw: DeserializeOwned, T: From<Raw>>(
+        &self,
+        argv: &[&str],
+        name: &str,
+    ) -> Result<Option<Vec<T>>, Error> {
+        match self.list::<Raw>(argv, name).await {
+            Ok(rows) => Ok(Some(rows.into_iter().map(T::from).collect())),
+            Err(Error::Failed { stderr, .. }) if NO_BOOKS.iter().any(|words| stderr.contains(words)) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
-use crate::wire::{ExitCode, Limit, Number, Text, Words};
+use crate::wire::{ExitCode, Limit, Number, Text, Words, resources};
 use crate::words::{self, Word};
 
 /// A job's number.
@@ -258,6 +259,12 @@ pub struct AccountingRecord {
     pub elapsed_seconds: u64,
     /// Exit status of its script.
     pub exit_code: Option<u64>,
+    /// What it was given, such as `cpu=4,mem=8192,node=2`; memory in MiB.
+    pub allocated: String,
+    /// The most memory that a task of it was seen to use, in bytes; none where nobody looked.
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor seconds, of its own code and the system's for it.
+    pub processor_seconds: Option<u64>,
 }
 
 /// A job as it stands in the JSON of squeue and scontrol.
@@ -378,6 +385,10 @@ pub(crate) struct RawRecord {
     time: RawRecordTime,
     #[serde(default, deserialize_with = "exit_code")]
     exit_code: ExitCode,
+    #[serde(default)]
+    tres: RawRecordResources,
+    #[serde(default)]
+    steps: Vec<RawStep>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -395,6 +406,36 @@ struct RawRecordTime {
     elapsed: Number,
 }
 
+/// Part of [`RawRecord`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawRecordResources {
+    allocated: Value,
+}
+
+/// Part of [`RawRecord`]: one step, such as the batch script.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawStep {
+    tres: Value,
+    time: Value,
+}
+
+impl RawStep {
+    fn peak_memory_bytes(&self) -> Option<u64> {
+        let rows = self.tres.pointer("/requested/max")?.as_array()?;
+        let memory = rows
+            .iter()
+            .find(|row| row.get("type").and_then(Value::as_str) == Some("mem"))?;
+        Number::read(memory.get("count")?).whole().filter(|bytes| *bytes > 0)
+    }
+
+    fn processor_seconds(&self) -> Option<f64> {
+        let part = |name: &str| Number::read(self.time.pointer(name)?).float();
+        Some(part("/total/seconds")? + part("/total/microseconds").unwrap_or(0.0) / 1e6)
+    }
+}
+
 impl From<RawRecord> for AccountingRecord {
     fn from(raw: RawRecord) -> AccountingRecord {
         AccountingRecord {
@@ -410,6 +451,14 @@ impl From<RawRecord> for AccountingRecord {
             end_time: raw.time.end.time(),
             elapsed_seconds: raw.time.elapsed.whole().unwrap_or(0),
             exit_code: raw.exit_code.return_code.whole(),
+            allocated: resources(&raw.tres.allocated),
+            peak_memory_bytes: raw.steps.iter().filter_map(RawStep::peak_memory_bytes).max(),
+            processor_seconds: raw
+                .steps
+                .iter()
+                .filter_map(RawStep::processor_seconds)
+                .reduce(|sum, seconds| sum + seconds)
+                .map(|seconds| seconds.round() as u64),
         }
     }
 }

@@ -27,6 +27,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod association;
 mod client;
 mod controller;
 mod error;
@@ -38,7 +39,8 @@ mod submit;
 mod wire;
 mod words;
 
-pub use client::Slurm;
+pub use association::{Association, FairShare};
+pub use client::{History, Slurm};
 pub use controller::{Controller, Setting};
 pub use error::{Error, ErrorKind};
 pub use job::{AccountingRecord, Job, JobFlag, JobId, JobPhase, JobState};

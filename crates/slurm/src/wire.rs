@@ -45,7 +45,7 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    fn read(value: &Value) -> Number {
+    pub(crate) fn read(value: &Value) -> Number {
         match value {
             Value::Number(number) => number.as_f64().map_or(Number::Unset, Number::Is),
             Value::String(text) => match text.trim() {
@@ -160,7 +160,23 @@ pub(crate) struct Signal {
     pub(crate) id: Number,
 }
 
-/// Takes the list called `name` out of an answer.
+/// Amounts of trackable resources as Slurm writes them, `cpu=8,gres/gpu=1`; empty where there are none. Memory is in MiB.
+pub(crate) fn resources(value: &Value) -> String {
+    let rows = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            let kind = row.get("type")?.as_str()?;
+            let name = row.get("name").and_then(Value::as_str).unwrap_or_default();
+            let slash = if name.is_empty() { "" } else { "/" };
+            let count = Number::read(row.get("count")?).whole()?;
+            Some(format!("{kind}{slash}{name}={count}"))
+        })
+        .collect();
+    texts.join(",")
+}
+
+/// Takes the list called `name` out of an answer; `a/b` is the list `b` in the object `a`.
 pub(crate) fn list<T: DeserializeOwned>(command: &str, name: &str, answer: &[u8]) -> Result<Vec<T>, Error> {
     let unreadable = |reason: String| Error::Unreadable {
         command: command.to_owned(),
@@ -168,7 +184,8 @@ pub(crate) fn list<T: DeserializeOwned>(command: &str, name: &str, answer: &[u8]
         beginning: String::from_utf8_lossy(answer).chars().take(200).collect(),
     };
     let mut value: Value = serde_json::from_slice(answer).map_err(|error| unreadable(error.to_string()))?;
-    let rows = match value.get_mut(name).map(Value::take) {
+    let place = format!("/{name}");
+    let rows = match value.pointer_mut(&place).map(Value::take) {
         Some(Value::Array(rows)) => rows,
         _ => return Err(unreadable(format!("it has no list named `{name}`"))),
     };

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use clusterbook_slurm::{
-    ErrorKind, JobFlag, JobId, JobPhase, Limit, Local, NodeBase, NodeFlag, NodeUpdate, Ran, Runner, RunnerError, Slurm,
-    SubmitOptions,
+    ErrorKind, History, JobFlag, JobId, JobPhase, Limit, Local, NodeBase, NodeFlag, NodeUpdate, Ran, Runner,
+    RunnerError, Slurm, SubmitOptions,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -172,6 +172,38 @@ async fn accounting_is_optional() {
         .unwrap()
         .unwrap();
     insta::assert_json_snapshot!("sacct", records);
+}
+
+#[tokio::test]
+async fn accounts_limits_and_shares() {
+    let slurm = Slurm::new(Script::new([
+        fixture("associations"),
+        fixture("shares"),
+        fixture("sacct"),
+        failure(
+            1,
+            "You are not running a supported accounting_storage plugin\n(accounting_storage/slurmdbd).\n",
+        ),
+        failure(1, "sacctmgr: error: Sending PersistInit msg: Connection refused\n"),
+    ]));
+    insta::assert_json_snapshot!("associations", slurm.associations().await.unwrap());
+    insta::assert_json_snapshot!("shares", slurm.fair_share().await.unwrap());
+    let wanted = History {
+        account: Some("physics".to_owned()),
+        since: Some("now-7days".to_owned()),
+        ..History::default()
+    };
+    assert_eq!(slurm.history(&wanted).await.unwrap().unwrap().len(), 1);
+    assert_eq!(slurm.fair_share().await.unwrap(), None, "a cluster without books");
+    assert_eq!(slurm.associations().await.unwrap_err().kind(), ErrorKind::NotAnswering);
+    assert_eq!(
+        slurm.runner().asked()[..3],
+        [
+            "sacctmgr --json show associations",
+            "sshare --all --json",
+            "sacct --json --allusers --accounts=physics --starttime=now-7days",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -298,8 +298,8 @@ impl Run<'_> {
         for round in rounds {
             match round.barrier {
                 Barrier::Nothing => {}
-                // The controller itself has nothing to wait for.
-                Barrier::Controller if is_master => {}
+                // The controller itself has nothing to wait for, and the workers need not wait for what it does now.
+                Barrier::Controller if is_master => open_gate(gate, true),
                 Barrier::Controller => {
                     // The sender outlives every receiver, so waiting can't fail.
                     let _ = gate.subscribe().wait_for(|open| *open).await;

@@ -128,8 +128,15 @@ account() {
 }
 no_account() {
     getent passwd "$1" >/dev/null || return 0
-    pkill -KILL -u "$1" 2>/dev/null
-    userdel "$1" || return 1
+    # What was killed takes a moment to go, and while it is there the account can't.
+    tries=0
+    while :; do
+        pkill -KILL -u "$1" 2>/dev/null
+        said=$(userdel "$1" 2>&1) && break
+        tries=$((tries + 1))
+        [ "$tries" -lt 100 ] || { echo "$said" >&2; return 1; }
+        sleep 0.1
+    done
     ! getent group "$1" >/dev/null || groupdel "$1"
 }
 
@@ -141,7 +148,12 @@ service() {
     "active $2") return 0 ;;
     failed*) systemctl reset-failed "$1.service" ;;
     esac
-    if [ "$3 ${found%% *}" = 'reconfigure active' ]; then
+    if [ "$3" = start ]; then
+        systemctl start "$1.service" || {
+            systemctl status --no-pager --lines=20 "$1.service" >&2
+            return 1
+        }
+    elif [ "$3 ${found%% *}" = 'reconfigure active' ]; then
         scontrol reconfigure || return 1
     elif [ "$3 ${found%% *}" = 'reload active' ]; then
         systemctl reload "$1.service" || return 1
@@ -209,6 +221,19 @@ trial_end() {
     pkill -KILL -P "$1"
     wait "$1"
 } 2>/dev/null
+
+# no_service UNIT: the daemon doesn't run, now or after a boot.
+found_no_service() {
+    active=$(systemctl show -p ActiveState --value "$1.service")
+    case $active in
+    inactive | failed) echo absent ;;
+    *) echo "$active -" ;;
+    esac
+}
+no_service() {
+    rm -f "/etc/systemd/system/multi-user.target.wants/$1.service" "$state/stamp/$1"
+    systemctl stop "$1.service"
+}
 
 # slurm_node NAME: waits until the node takes jobs. A node that Slurm put down, because it restarted or was away, is
 # resumed; one that a person drained is left alone.

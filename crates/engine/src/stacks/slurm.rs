@@ -9,13 +9,15 @@
 //! | munge | all | the cluster's key, the daemon |
 //! | users | all | accounts; homes and keys once, on the master |
 //! | files | as designed | files that a person edits, before whatever reads them; see [`super::files`] |
+//! | accounting | master | the database, slurmdbd and what it reads; or that neither runs |
 //! | controller | master | `slurm.conf`, `cgroup.conf`, slurmctld |
+//! | accounts | master | Slurm's accounts, users and limits, beside the workers' own phases |
 //! | worker | compute | slurmd, once the controller answers |
 //! | verify | master | every worker takes jobs |
 
 use std::collections::BTreeMap;
 
-use clusterbook_model::{Cgroups, Disk, Flavor, Node, Role, Secret, SlurmValues, User};
+use clusterbook_model::{Accounting, Cgroups, Disk, Flavor, Node, Role, Secret, SlurmValues, User};
 
 use super::{Barrier, Context, Phase, files};
 use crate::error::Error;
@@ -43,7 +45,11 @@ impl Slurm {
         ];
         let mut master = everywhere.to_vec();
         master.push(users(&design.users, Role::Master));
+        master.push(accounting(design.accounting.enabled, render("slurm/slurmdbd.conf")?));
         master.push(controller(render("slurm/slurm.conf")?, render("slurm/cgroup.conf")?));
+        if design.accounting.enabled {
+            master.push(accounts(&design.accounting, &design.users));
+        }
         master.push(verify(values.nodes.iter().map(|node| node.name.as_str())));
         let mut worker = everywhere.to_vec();
         worker.push(users(&design.users, Role::Compute));
@@ -130,6 +136,54 @@ fn users(users: &[User], role: Role) -> Phase {
         name: "users",
         after: Barrier::Nothing,
         items,
+    }
+}
+
+/// The database is in the image and starts with the node; slurmdbd starts before the controller, whose first start asks it.
+fn accounting(enabled: bool, slurmdbd_conf: String) -> Phase {
+    let conf = Item::file_of(
+        "/etc/slurm/slurmdbd.conf",
+        0o600,
+        "slurm:slurm",
+        Content::Text(slurmdbd_conf.into()),
+    );
+    let items = if enabled {
+        let slurmdbd = Item::service("slurmdbd", Refresh::Restart, &[&conf]);
+        vec![
+            at_boot("mariadb"),
+            Item::service("mariadb", Refresh::Start, &[]),
+            conf,
+            at_boot("slurmdbd"),
+            slurmdbd,
+        ]
+    } else {
+        vec![Item::no_service("slurmdbd"), Item::no_service("mariadb")]
+    };
+    Phase {
+        name: "accounting",
+        after: Barrier::Nothing,
+        items,
+    }
+}
+
+/// Slurm's accounts, parents first, and who may charge jobs to them.
+fn accounts(accounting: &Accounting, users: &[User]) -> Phase {
+    let accounts = accounting
+        .accounts
+        .iter()
+        .map(|account| Item::slurm_account(account, &accounting.limits_of(&account.name)));
+    let users = users.iter().map(|user| {
+        let held: Vec<_> = accounting
+            .accounts_of(user)
+            .into_iter()
+            .map(|name| (name, user.limits.below(&accounting.limits_of(name))))
+            .collect();
+        Item::slurm_user(user, &held)
+    });
+    Phase {
+        name: "accounts",
+        after: Barrier::Controller,
+        items: accounts.chain(users).collect(),
     }
 }
 

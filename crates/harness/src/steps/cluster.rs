@@ -106,6 +106,20 @@ async fn job_state(trial: &mut Trial, state: String, seconds: u64) -> Outcome {
     .await
 }
 
+#[then(expr = "the job waits because of {string}")]
+async fn job_waits(trial: &mut Trial, reason: String) -> Outcome {
+    let (place, id) = (trial.place()?, job(trial)?);
+    watch::until(30, &format!("job {id} to wait because of {reason}"), async || {
+        let state = job_field(&place, id, "JobState").await?;
+        let found = job_field(&place, id, "Reason").await?;
+        ensure(state == "PENDING" && found == reason, || {
+            format!("it is {state} because of {found}")
+        })?;
+        Ok(Some(()))
+    })
+    .await
+}
+
 #[then("its output is, in any order")]
 async fn job_output(trial: &mut Trial, step: &Step) -> Outcome {
     let (place, id) = (trial.place()?, job(trial)?);

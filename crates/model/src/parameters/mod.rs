@@ -9,6 +9,7 @@
 //!
 //! `null` means "as if it were not there", because a notebook's parameter cell writes `None` for "the default".
 
+mod accounting;
 mod disks;
 mod files;
 mod flavors;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use self::accounting::RawAccounting;
 use self::disks::RawDisk;
 use self::files::RawFile;
 use self::groups::RawGroup;
@@ -76,7 +78,7 @@ fn place(path: &str) -> (usize, usize) {
     )
 }
 
-const ROOT: [&str; 13] = [
+const ROOT: [&str; 14] = [
     "schema",
     "name",
     "provider",
@@ -87,6 +89,7 @@ const ROOT: [&str; 13] = [
     "groups",
     "disks",
     "partitions",
+    "accounting",
     "users",
     "slurm_conf",
     "files",
@@ -103,6 +106,7 @@ struct Raw {
     groups: Option<Vec<RawGroup>>,
     disks: Option<Vec<RawDisk>>,
     partitions: Option<Vec<RawPartition>>,
+    accounting: RawAccounting,
     users: Vec<RawUser>,
     slurm_conf: BTreeMap<String, String>,
     files: Vec<RawFile>,
@@ -146,11 +150,15 @@ fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
     raw.partitions = partitions::read(&mut root);
 
     let (network, master, extra) = (root.get("network"), root.get("master"), root.get("slurm_conf"));
+    let accounting = root.get("accounting");
     if let Some(network) = network {
         raw.network = network::read(network, faults);
     }
     if let Some(master) = master {
         raw.master = master::read(master, faults);
+    }
+    if let Some(accounting) = accounting {
+        raw.accounting = accounting::read(accounting, faults);
     }
     if let Some(extra) = extra {
         raw.slurm_conf = slurm_conf::read(extra, faults);
@@ -169,6 +177,7 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         groups,
         disks,
         partitions,
+        accounting,
         users,
         slurm_conf,
         files,
@@ -202,6 +211,8 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     let partitions = partitions::resolve(partitions, &groups, &users, faults);
     let group_names: Vec<String> = groups.iter().filter_map(|group| group.name.clone()).collect();
     let files = files::resolve(files, &group_names, &disks, faults);
+    let accounting = accounting::resolve(accounting, &users, faults);
+    slurm_conf::check_accounting(&slurm_conf, &accounting, faults);
 
     Some(Design {
         schema: SCHEMA,
@@ -214,6 +225,7 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         groups: groups.into_iter().filter_map(|group| group.done).collect(),
         disks,
         partitions,
+        accounting,
         users,
         slurm_conf,
         files,

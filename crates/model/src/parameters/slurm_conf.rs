@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::fault;
 use super::level::{kind, text_help};
-use crate::Fault;
+use crate::{Accounting, Fault};
 
 pub(super) fn read(value: &Value, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -80,7 +80,7 @@ pub(super) fn read(value: &Value, faults: &mut Vec<Fault>) -> BTreeMap<String, S
 }
 
 /// Keys that the template sets unless the design does.
-const DEFAULTS: [&str; 8] = [
+const DEFAULTS: [&str; 11] = [
     "MailProg",
     "MpiDefault",
     "ReturnToService",
@@ -89,6 +89,47 @@ const DEFAULTS: [&str; 8] = [
     "SchedulerParameters",
     "JobCompType",
     "AccountingStorageType",
+    "JobAcctGatherType",
+    "PriorityType",
+    "PriorityCalcPeriod",
+];
+
+/// Keys that accounting sets: they are free where the design keeps none, for example to use another site's database.
+pub(super) fn check_accounting(extra: &BTreeMap<String, String>, accounting: &Accounting, faults: &mut Vec<Fault>) {
+    if !accounting.enabled {
+        return;
+    }
+    for key in extra.keys() {
+        if let Some((_, instead)) = ACCOUNTING.iter().find(|(known, _)| known.eq_ignore_ascii_case(key)) {
+            fault(
+                faults,
+                format!("slurm_conf.{key}"),
+                "this key of slurm.conf follows from the design's accounting",
+                *instead,
+            );
+        }
+    }
+}
+
+const ACCOUNTING: [(&str, &str); 6] = [
+    (
+        "AccountingStorageType",
+        "set accounting.enabled to false to set it here",
+    ),
+    (
+        "AccountingStorageHost",
+        "set accounting.enabled to false to set it here",
+    ),
+    (
+        "AccountingStorageEnforce",
+        "set accounting.enabled to false to set it here",
+    ),
+    (
+        "PriorityDecayHalfLife",
+        "set accounting.fair_share.half_life_days instead",
+    ),
+    ("PriorityWeightFairshare", "set accounting.fair_share.weight instead"),
+    ("PriorityWeightAge", "set accounting.fair_share.age_weight instead"),
 ];
 
 /// Keys of `slurm.conf` that follow from the design, and what to write instead of setting them by hand.

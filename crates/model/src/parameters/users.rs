@@ -4,15 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
+use super::accounting::{MOST_SHARES, read_limits};
 use super::fault;
 use super::keys::check_key;
 use super::level::{Level, join};
-use crate::{Fault, User};
+use crate::{Fault, Limits, User};
 
 const LEAST_UID: u32 = 1000;
 const MOST_UID: u32 = 59999;
 
-const USER: [&str; 4] = ["name", "uid", "keys", "sudo"];
+const USER: [&str; 7] = ["name", "uid", "keys", "sudo", "accounts", "fairshare", "limits"];
 
 pub(super) struct RawUser {
     path: String,
@@ -21,6 +22,9 @@ pub(super) struct RawUser {
     uid_given: bool,
     keys: Vec<String>,
     sudo: Option<bool>,
+    accounts: Vec<String>,
+    fairshare: Option<u32>,
+    limits: Limits,
 }
 
 pub(super) fn read(root: &mut Level<'_, '_>) -> Vec<RawUser> {
@@ -36,6 +40,9 @@ fn read_user(level: &mut Level<'_, '_>) -> RawUser {
         uid: level.number("uid", LEAST_UID, MOST_UID),
         keys: level.texts("keys").unwrap_or_default(),
         sudo: level.flag("sudo"),
+        accounts: level.texts("accounts").unwrap_or_default(),
+        fairshare: level.number("fairshare", 0, MOST_SHARES),
+        limits: read_limits(level),
     }
 }
 
@@ -80,6 +87,9 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
                 uid,
                 keys: user.keys.iter().map(|key| key.trim().to_owned()).collect(),
                 sudo: user.sudo.unwrap_or(false),
+                accounts: user.accounts,
+                fairshare: user.fairshare.unwrap_or(1),
+                limits: user.limits,
             });
         }
     }
@@ -87,7 +97,7 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
 }
 
 /// Accounts and groups that the images hold. A user's primary group has the user's name, so group names count too.
-const RESERVED_USERS: [&str; 53] = [
+const RESERVED_USERS: [&str; 54] = [
     "adm",
     "audio",
     "backup",
@@ -113,6 +123,7 @@ const RESERVED_USERS: [&str; 53] = [
     "man",
     "messagebus",
     "munge",
+    "mysql",
     "netdev",
     "news",
     "nobody",
