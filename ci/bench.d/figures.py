@@ -211,6 +211,41 @@ class Bench:
             load=load,
         )
 
+    def power(self) -> Iterator[Figure]:
+        """All nodes off, and on again until a job has run on every one: what the notebooks 911 and 912 do."""
+        count = max(self.nodes)
+        load = machine.load()
+        name = f"bench-power-{count}"
+        self.clusterbook.compute(name, count)
+        self.clusterbook.apply(name)
+        self.clusterbook.booted(name)
+        runs: list[tuple[float, Applied, Applied, Ran]] = []
+        for turn in range(self.repeat):
+            self.say(f"power, 1+{count} nodes ({turn + 1} of {self.repeat})")
+            self.clusterbook.compute(name, count, power="off")
+            off = self.clusterbook.apply(name)
+            self.clusterbook.compute(name, count)
+            on = self.clusterbook.apply(name)
+            job = self._job(name, count)
+            runs.append((off.seconds + on.seconds + job.seconds, off, on, job))
+        self.clusterbook.destroy(name)
+        _, off, on, job = _median(runs, key=lambda run: run[0])
+        yield Figure(
+            what=f"all nodes off, on, and `srun -N{count} hostname` answered, 1+{count} nodes",
+            reach="≤ 20 s",
+            reached=at_most(20),
+            values=[seconds for seconds, *_ in runs],
+            unit="s",
+            parts=[
+                ("off", off.seconds),
+                *((f" {part}", seconds) for part, seconds in off.parts.items()),
+                ("on", on.seconds),
+                *((f" {part}", seconds) for part, seconds in on.parts.items()),
+                (f"srun -N{count} hostname, by a new process", job.seconds),
+            ],
+            load=load,
+        )
+
     def scale(self) -> Iterator[Figure]:
         """Large clusters in a world without machines: our own cost, and nothing else's."""
         load = machine.load()

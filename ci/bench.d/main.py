@@ -21,7 +21,7 @@ from figures import Bench, Figure
 from program import Clusterbook, Failed
 from yardstick import Ansible
 
-FIGURES = ("start", "configure", "again", "scale")
+FIGURES = ("start", "configure", "again", "power", "scale")
 
 
 def arguments() -> argparse.Namespace:

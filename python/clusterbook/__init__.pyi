@@ -9,6 +9,7 @@ from typing import Any, overload
 from . import _core as _core
 from . import charts as charts
 from . import hpl as hpl
+from . import storage as storage
 
 __version__: str
 __all__: list[str]

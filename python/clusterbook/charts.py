@@ -33,23 +33,34 @@ def bars(
     title: str = "",
     unit: str = "",
     reference: Mapping[str, float] | None = None,
+    spread: Mapping[str, tuple[float, float]] | None = None,
     note: str = "",
 ) -> Chart:
-    """Horizontal bars, one for each value. `reference` draws dashed lines across all of them, for example a peak. `note` stands below."""
+    """Horizontal bars, one for each value. `reference` draws dashed lines across all of them, for example a peak. `spread` draws, on the
+    bar with that name, the least and the most that was measured. `note` stands below."""
+    ranges = {str(name): (float(least), float(most)) for name, (least, most) in (spread or {}).items()}
     rows = [
         (str(name), float(value))
         for name, value in (values.items() if isinstance(values, Mapping) else values)
     ]
     lines = [(str(name), float(value)) for name, value in (reference or {}).items()]
-    if any(value != value or value < 0 for _, value in rows + lines):
+    ends = [end for pair in ranges.values() for end in pair]
+    if any(value != value or value < 0 for value in [value for _, value in rows + lines] + ends):
         raise ValueError("bars show numbers from 0 on")
-    most = max([value for _, value in rows + lines], default=0.0) or 1.0
-    said = ", ".join(f"{name} {number(value)} {unit}".strip() for name, value in rows + lines)
+    if unknown := sorted(set(ranges) - {name for name, _ in rows}):
+        raise ValueError(f"there is no bar for the spread of {', '.join(unknown)}")
+    most = max([value for _, value in rows + lines] + ends, default=0.0) or 1.0
+
+    def amount(name: str, value: float) -> str:
+        between = f" ({number(ranges[name][0])}–{number(ranges[name][1])})" if name in ranges else ""
+        return f"{number(value)}{between} {unit}".strip()
+
+    said = ", ".join(f"{name} {amount(name, value)}" for name, value in rows + lines)
     alt = f"{title}: {said}" if title else said
 
     def draw(alone: bool) -> str:
         left = 16 + 7.2 * min(32, max([display_width(name) for name, _ in rows], default=0))
-        scale = (WIDTH - left - 110) / most
+        scale = (WIDTH - left - (170 if ranges else 110)) / most
         y = 12.0
         body = []
         if title:
@@ -61,7 +72,15 @@ def bars(
             body.append(
                 f'<rect x="{left:g}" y="{y + 3:g}" width="{max(1.0, value * scale):.1f}" height="20" rx="3" fill="{BUSY}"/>'
             )
-            body.append(label(left + value * scale + 6, y + 17, f"{number(value)} {unit}".strip(), 12))
+            end = value
+            if name in ranges:
+                least, end = ranges[name][0], max(value, ranges[name][1])
+                first, last = left + least * scale, left + ranges[name][1] * scale
+                body.append(
+                    f'<path d="M{first:.1f} {y + 13:g}H{last:.1f}M{first:.1f} {y + 8:g}v10M{last:.1f} {y + 8:g}v10" '
+                    'stroke="currentColor" stroke-width="1.5" fill="none"/>'
+                )
+            body.append(label(left + end * scale + 6, y + 17, amount(name, value), 12))
             y += 30
         for index, (name, value) in enumerate(lines):
             x = left + value * scale
@@ -82,9 +101,7 @@ def bars(
     names = max([display_width(name) for name, _ in rows + lines], default=0)
     text = [title] if title else []
     for name, value in rows:
-        text.append(
-            f"{pad(name, names)}  {'█' * max(1, round(40 * value / most))} {number(value)} {unit}".rstrip()
-        )
+        text.append(f"{pad(name, names)}  {'█' * max(1, round(40 * value / most))} {amount(name, value)}")
     for name, value in lines:
         text.append(
             f"{pad(name, names)}  {'┄' * max(1, round(40 * value / most))} {number(value)} {unit}".rstrip()

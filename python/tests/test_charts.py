@@ -33,3 +33,17 @@ def test_unusual_values(values: object) -> None:
 def test_what_a_bar_cannot_show(value: float) -> None:
     with pytest.raises(ValueError, match="from 0 on"):
         charts.bars({"a": value})
+
+
+def test_a_spread_is_drawn_and_said() -> None:
+    chart = charts.bars({"a": 10.0, "b": 4.0}, unit="MiB/s", spread={"a": (8.0, 12.0)})
+    root = ElementTree.fromstring(chart.svg)
+    assert "a 10 (8–12) MiB/s, b 4 MiB/s" in root.attrib["aria-label"]
+    assert len(root.findall("{http://www.w3.org/2000/svg}path")) == 1
+    assert "10 (8–12) MiB/s" in repr(chart)
+
+
+@pytest.mark.parametrize("spread", [{"c": (1.0, 2.0)}, {"a": (-1.0, 2.0)}])
+def test_a_spread_of_nothing(spread: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(ValueError, match=r"spread of c|from 0 on"):
+        charts.bars({"a": 1.0}, spread=spread)

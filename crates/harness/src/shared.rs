@@ -72,6 +72,8 @@ async fn build() -> Outcome<Shared> {
         "-p",
         "problem_size",
         &PROBLEM_SIZE.to_string(),
+        "-y",
+        "compare: {elsewhere: {gflops: 100.0, stream: 10.0}}",
         "--events",
         &out.join("events.jsonl").to_string_lossy(),
         "--junit",
