@@ -76,11 +76,13 @@ measure() {
     fi
     for count in @PROCESSES@; do
         nodes=$((count < SLURM_JOB_NUM_NODES ? count : SLURM_JOB_NUM_NODES))
+        # Left to itself, a step of few processes takes whichever node is free, and doesn't find what the one before has written there.
+        list=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n "$nodes" | paste -sd,)
         for direct in @DIRECT@; do
             for repeat in $(seq @REPEATS@); do
                 for operation in write read; do
                     start=$(($(date +%s%N) + @LAUNCH@))
-                    srun --ntasks="$count" --nodes="$nodes" --distribution=cyclic \
+                    srun --ntasks="$count" --nodes="$nodes" --nodelist="$list" --distribution=cyclic \
                         sh task.sh "$folder" "$2" "$operation" "$direct" "$repeat" "$start" || exit 1
                 done
                 everywhere "rm -f '$folder'/*"

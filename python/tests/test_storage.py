@@ -32,9 +32,9 @@ wait
 def run(folder: Path, script: str) -> str:
     """Runs a job script here, as `root` of no cluster, and gives what it has written down."""
     (folder / "bin").mkdir()
-    srun = folder / "bin" / "srun"
-    srun.write_text(SRUN)
-    srun.chmod(0o755)
+    for name, text in {"srun": SRUN, "scontrol": "#!/bin/sh\necho here\n"}.items():
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
     (folder / "job.sh").write_text(script)
     environment = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
@@ -42,6 +42,7 @@ def run(folder: Path, script: str) -> str:
         "USER": "taro",
         "SLURM_JOB_ID": f"test{os.getpid()}",
         "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_JOB_NODELIST": "here",
         "STEPS": str(folder / "steps"),
     }
     (folder / "taro").mkdir()
