@@ -12,7 +12,7 @@
 Whatever a design describes changes only by `apply`. Everything that returns rows displays as a table and has `to_pandas()`.
 """
 
-from . import _core, charts, hpl, storage
+from . import _core, charts, containers, hpl, storage
 from ._cluster import Cluster, Node, Nodes, Result, Results, Status, clusters, open
 from ._core import Secret, __version__
 from ._design import Checks, Design
@@ -87,6 +87,7 @@ __all__ = [
     "__version__",
     "charts",
     "clusters",
+    "containers",
     "diff",
     "hpl",
     "open",

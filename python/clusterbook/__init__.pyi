@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from . import _core as _core
 from . import charts as charts
+from . import containers as containers
 from . import hpl as hpl
 from . import storage as storage
 
@@ -207,6 +208,8 @@ class Design:
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
         files: Iterable[Mapping[str, Any]] | None = None,
+        containers: Iterable[str] | None = None,
+        default_modules: Iterable[str] | None = None,
         **parameters: Any,
     ) -> None: ...
     @classmethod
@@ -268,6 +271,12 @@ class Design:
         """Its edited configuration files. The rows hold their `content`, too."""
     def file(self, path: str, nodes: str | Iterable[str] | None = None) -> dict[str, Any] | None:
         """One edited file; none if the design doesn't name it. `nodes` says which one where several have the path."""
+    @property
+    def containers(self) -> list[str]:
+        """What its nodes run containers with: `apptainer`, `podman`."""
+    @property
+    def default_modules(self) -> list[str]:
+        """Environment modules that every login shell loads by itself."""
     @property
     def nodes(self) -> Table:
         """Every node that it describes."""

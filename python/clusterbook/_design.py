@@ -70,6 +70,8 @@ class Design:
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
         files: Iterable[Mapping[str, Any]] | None = None,
+        containers: Iterable[str] | None = None,
+        default_modules: Iterable[str] | None = None,
         **parameters: Any,
     ) -> None:
         raw = {
@@ -86,6 +88,8 @@ class Design:
             "users": _listed(users),
             "slurm_conf": slurm_conf,
             "files": _listed(files),
+            "containers": _listed(containers),
+            "default_modules": _listed(default_modules),
             **parameters,
         }
         given = {key: value for key, value in raw.items() if value is not None or key in parameters}
@@ -269,6 +273,16 @@ class Design:
                 hint="say which one by its nodes: " + "; ".join(", ".join(file["nodes"]) for file in found),
             )
         return found[0] if found else None
+
+    @property
+    def containers(self) -> list[str]:
+        """What its nodes run containers with: `apptainer`, `podman`."""
+        return self.to_dict()["containers"]
+
+    @property
+    def default_modules(self) -> list[str]:
+        """Environment modules that every login shell loads by itself."""
+        return self.to_dict()["default_modules"]
 
     @property
     def nodes(self) -> Table:

@@ -107,7 +107,7 @@ impl Engine {
                     ),
                 };
                 checks.push(row("name", CheckState::Good, detail, ""));
-                match clusterbook_model::recipes(&design.image) {
+                match clusterbook_model::recipes(&design.image, &design.containers) {
                     Err(faults) => checks.push(bad("images", faults.to_string(), String::new())),
                     Ok(recipes) => {
                         let missing: Vec<&str> = recipes

@@ -361,7 +361,7 @@ impl Engine {
             .into_iter()
             .map(|flavor| (flavor.name.clone(), flavor))
             .collect();
-        let recipes = clusterbook_model::recipes(&design.image).map_err(Error::Image)?;
+        let recipes = clusterbook_model::recipes(&design.image, &design.containers).map_err(Error::Image)?;
         let all = self.inventory(provider.as_ref(), &Scope::All).await?;
         let found = inventory::ours(
             all,

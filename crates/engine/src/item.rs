@@ -143,6 +143,11 @@ pub(crate) enum Kind {
         /// Absolute path.
         path: String,
     },
+    /// A program that the node's image must hold. Images are made before nodes, so this can only be found wanting.
+    Program {
+        /// Absolute path.
+        path: String,
+    },
     /// A Slurm node that takes no more jobs and runs none.
     SlurmDrained {
         /// Slurm's name of it.
@@ -433,6 +438,15 @@ impl Item {
         }
     }
 
+    /// A program of the image.
+    pub(crate) fn program(path: &str) -> Self {
+        Self {
+            key: format!("program:{path}"),
+            want: "there".to_owned(),
+            kind: Kind::Program { path: path.to_owned() },
+        }
+    }
+
     /// A Slurm node that can take jobs.
     pub(crate) fn slurm_node(name: &str) -> Self {
         Self {
@@ -490,6 +504,7 @@ impl Item {
             Kind::SlurmUser { name, .. } => format!("Slurm user {name}"),
             Kind::NoSlurmUser { name } => format!("no Slurm user {name}"),
             Kind::Mount { path } => format!("mount {path}"),
+            Kind::Program { path } => format!("program {path}"),
             Kind::SlurmNode { name } => format!("Slurm node {name}"),
             Kind::SlurmDrained { name } => format!("jobs of Slurm node {name}"),
         }

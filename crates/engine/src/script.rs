@@ -82,7 +82,7 @@ pub(crate) fn observe(items: &[Item]) -> String {
             }
             // Told by the node itself, below.
             Kind::NotEdited { .. } => {}
-            Kind::Directory { path, .. } | Kind::Link { path, .. } => paths.push(path),
+            Kind::Directory { path, .. } | Kind::Link { path, .. } | Kind::Program { path } => paths.push(path),
             Kind::Account { name, .. } | Kind::NoAccount { name } => users.push(name.as_str()),
             Kind::Service { unit, .. } => units.push(unit.as_str()),
             Kind::NoService { unit } => units.push(unit),
@@ -266,6 +266,7 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
         },
         Kind::SlurmAccount { name, .. } | Kind::NoSlurmAccount { name } => books.account(name),
         Kind::SlurmUser { name, .. } | Kind::NoSlurmUser { name } => books.user(name),
+        Kind::Program { path } => paths.contains_key(path).then(|| "there".to_owned()),
         Kind::Mount { path } => mounts.contains(path).then(|| "mounted".to_owned()),
         Kind::SlurmNode { name } => slurm.get(name).cloned(),
         Kind::SlurmDrained { .. } => None,
@@ -579,6 +580,13 @@ fn words(item: &Item) -> (Option<String>, String) {
         Kind::Mount { path } => {
             let path = quote(path);
             let report = format!("mountpoint -q {path} || {{ echo {path} is not mounted >&2; false; }}");
+            return (None, report);
+        }
+        Kind::Program { path } => {
+            let path = quote(path);
+            let report = format!(
+                "[ -x {path} ] || {{ echo {path} is not in the image that this node was made from: take the node out of the design, apply, and add it again >&2; false; }}"
+            );
             return (None, report);
         }
         Kind::SlurmNode { name } => return (None, format!("slurm_node {}", quote(name))),

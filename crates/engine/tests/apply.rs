@@ -176,7 +176,11 @@ async fn adding_and_removing_a_user_touches_what_it_must_and_nothing_else() {
             "master: dir:/home/hanako/.ssh",
             "master: file:/home/hanako/.ssh/authorized_keys",
             "master: slurm-user:hanako",
+            "c1: file:/etc/subuid",
+            "c1: file:/etc/subgid",
             "c1: user:hanako",
+            "c2: file:/etc/subuid",
+            "c2: file:/etc/subgid",
             "c2: user:hanako",
         ]
     );

@@ -44,6 +44,33 @@ pub struct Design {
     pub slurm_conf: BTreeMap<String, String>,
     /// Configuration files that a person has edited; files that this template manages are refused.
     pub files: Vec<EditedFile>,
+    /// What the nodes run containers with. Their images hold these.
+    pub containers: Vec<Container>,
+    /// Environment modules that every login shell loads by itself.
+    pub default_modules: Vec<String>,
+}
+
+/// What runs containers on nodes, for ordinary users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Container {
+    /// Apptainer, formerly Singularity, on every node: images are files.
+    Apptainer,
+    /// Podman without root, on compute nodes; also under the name `docker`.
+    Podman,
+}
+
+impl Container {
+    /// All of them, in the order in which images are built.
+    pub const ALL: [Self; 2] = [Self::Apptainer, Self::Podman];
+
+    /// The name in designs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apptainer => "apptainer",
+            Self::Podman => "podman",
+        }
+    }
 }
 
 /// Desired power of all nodes.

@@ -19,8 +19,8 @@ mod templates;
 
 pub use address::{AddressRange, Subnet};
 pub use design::{
-    Account, Accounting, Design, Disk, EditedFile, FairShare, Flavor, Group, Master, Network, Node, Partition, Power,
-    Role, SCHEMA, User,
+    Account, Accounting, Container, Design, Disk, EditedFile, FairShare, Flavor, Group, Master, Network, Node,
+    Partition, Power, Role, SCHEMA, User,
 };
 pub use error::{ExpressionError, Fault, Faults, nearest};
 pub use file::{DesignFile, FileError, diff};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::Container;
 use crate::error::nearest;
 use crate::templates::{IMAGE_FILES, IMAGES};
 
@@ -96,8 +97,12 @@ impl Recipe {
     }
 }
 
-/// The recipes for nodes on `image` (a distribution, for example `debian-13`), in build order: each after the one that it starts from.
-pub fn recipes(image: &str) -> Result<Vec<Recipe>, RecipeError> {
+/// The recipes for nodes on `image` (a distribution, for example `debian-13`) that can run `containers`, in build order: each after the
+/// one that it starts from.
+///
+/// A recipe may belong to one of the [`Container`]s. Where the design leaves that out the recipe isn't built, and what starts from it
+/// starts from what lies below it, so that nobody's image holds what nobody asked for.
+pub fn recipes(image: &str, containers: &[Container]) -> Result<Vec<Recipe>, RecipeError> {
     if !DISTRIBUTIONS.contains(&image) {
         return Err(RecipeError {
             message: format!("there is no image recipe for '{image}'"),
@@ -110,7 +115,17 @@ pub fn recipes(image: &str) -> Result<Vec<Recipe>, RecipeError> {
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
     let mut built = Vec::with_capacity(IMAGES.len());
     for (name, text) in IMAGES {
-        let recipe = parse(name, text, image, &tags)?;
+        let (recipe, container) = parse(name, text, image, &tags)?;
+        if container.is_some_and(|container| !containers.contains(&container)) {
+            let Base::Recipe(below) = recipe.base else {
+                return Err(RecipeError {
+                    message: format!("image recipe {name}: it may be left out, and nothing lies below it"),
+                    help: "correct the recipe".to_owned(),
+                });
+            };
+            tags.insert(recipe.name, below);
+            continue;
+        }
         tags.insert(recipe.name.clone(), recipe.tag());
         built.push(recipe);
     }
@@ -123,6 +138,8 @@ pub fn recipes(image: &str) -> Result<Vec<Recipe>, RecipeError> {
 struct Written {
     /// Name of the recipe that it starts from; the distribution when there is none.
     from: Option<String>,
+    /// What it is for, when it is built only for designs that ask for that.
+    containers: Option<Container>,
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
@@ -140,7 +157,12 @@ struct WrittenFile {
     source: String,
 }
 
-fn parse(name: &str, text: &str, image: &str, tags: &BTreeMap<String, String>) -> Result<Recipe, RecipeError> {
+fn parse(
+    name: &str,
+    text: &str,
+    image: &str,
+    tags: &BTreeMap<String, String>,
+) -> Result<(Recipe, Option<Container>), RecipeError> {
     let wrong = |message: String| RecipeError {
         message: format!("image recipe {name}: {message}"),
         help: "correct the recipe".to_owned(),
@@ -173,11 +195,12 @@ fn parse(name: &str, text: &str, image: &str, tags: &BTreeMap<String, String>) -
             })
         })
         .collect::<Result<_, RecipeError>>()?;
-    Ok(Recipe {
+    let recipe = Recipe {
         name: name.to_owned(),
         base,
         packages: written.packages,
         files,
         script: written.script.as_deref().map(content).transpose()?.unwrap_or_default(),
-    })
+    };
+    Ok((recipe, written.containers))
 }

@@ -26,7 +26,9 @@ pub(crate) const TEMPLATES: &[(&str, &str)] = &[
 /// Image recipes in build order, each after the one that it starts from.
 pub(crate) const IMAGES: &[(&str, &str)] = &[
     ("common", include_str!("../../../templates/images/common.yaml")),
+    ("apptainer", include_str!("../../../templates/images/apptainer.yaml")),
     ("master", include_str!("../../../templates/images/master.yaml")),
+    ("podman", include_str!("../../../templates/images/podman.yaml")),
     ("compute", include_str!("../../../templates/images/compute.yaml")),
 ];
 
@@ -64,4 +66,21 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
         include_str!("../../../templates/images/files/slurmd-wait.conf"),
     ),
     ("compute.sh", include_str!("../../../templates/images/files/compute.sh")),
+    (
+        "apptainer.sh",
+        include_str!("../../../templates/images/files/apptainer.sh"),
+    ),
+    (
+        "apptainer.lua",
+        include_str!("../../../templates/images/files/apptainer.lua"),
+    ),
+    (
+        "container-devices.service",
+        include_str!("../../../templates/images/files/container-devices.service"),
+    ),
+    (
+        "nvidia-cdi.service",
+        include_str!("../../../templates/images/files/nvidia-cdi.service"),
+    ),
+    ("podman.sh", include_str!("../../../templates/images/files/podman.sh")),
 ];

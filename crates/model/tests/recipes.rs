@@ -1,16 +1,55 @@
 //! Image recipes and their tags.
 #![allow(clippy::unwrap_used)]
 
-use clusterbook_model::{Base, Recipe, recipes};
+use clusterbook_model::{Base, Container, Recipe, RecipeError};
+
+fn recipes(image: &str) -> Result<Vec<Recipe>, RecipeError> {
+    clusterbook_model::recipes(image, &Container::ALL)
+}
 
 #[test]
 fn each_recipe_comes_after_the_one_that_it_starts_from() {
     let recipes = recipes("debian-13").unwrap();
     let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
-    assert_eq!(names, ["common", "master", "compute"]);
+    assert_eq!(names, ["common", "apptainer", "master", "podman", "compute"]);
     assert_eq!(recipes[0].base, Base::Distribution("debian-13".to_owned()));
-    for recipe in &recipes[1..] {
-        assert_eq!(recipe.base, Base::Recipe(recipes[0].tag()));
+    let below = |recipe: &Recipe| recipes.iter().find(|each| recipe.base == Base::Recipe(each.tag()));
+    let below: Vec<&str> = recipes[1..]
+        .iter()
+        .map(|recipe| below(recipe).unwrap().name.as_str())
+        .collect();
+    assert_eq!(below, ["common", "apptainer", "apptainer", "podman"]);
+}
+
+#[test]
+fn what_a_design_leaves_out_is_not_built() {
+    for (containers, wanted) in [
+        (&[][..], vec!["common", "master > common", "compute > common"]),
+        (
+            &[Container::Podman],
+            vec!["common", "master > common", "podman > common", "compute > podman"],
+        ),
+        (
+            &[Container::Apptainer],
+            vec![
+                "common",
+                "apptainer > common",
+                "master > apptainer",
+                "compute > apptainer",
+            ],
+        ),
+    ] {
+        let recipes = clusterbook_model::recipes("debian-13", containers).unwrap();
+        let names: Vec<String> = recipes
+            .iter()
+            .map(
+                |recipe| match recipes.iter().find(|each| recipe.base == Base::Recipe(each.tag())) {
+                    Some(below) => format!("{} > {}", recipe.name, below.name),
+                    None => recipe.name.clone(),
+                },
+            )
+            .collect();
+        assert_eq!(names, wanted);
     }
 }
 
@@ -44,7 +83,7 @@ fn any_changed_byte_changes_the_tag() {
 
 #[test]
 fn a_changed_parent_changes_its_children() {
-    let mut child = recipes("debian-13").unwrap().remove(2);
+    let mut child = recipes("debian-13").unwrap().remove(4);
     let before = child.tag();
     child.base = Base::Recipe("common-000000000000".to_owned());
     assert_ne!(child.tag(), before);
@@ -58,8 +97,35 @@ fn images_carry_no_identity_and_start_no_daemon_early() {
     let recipes = recipes("debian-13").unwrap();
     assert!(recipes[0].script.contains("rm -f /etc/ssh/ssh_host_*_key"));
     assert!(recipes[0].script.contains("/etc/munge/munge.key"));
-    assert!(recipes[1].script.contains("disable slurmctld"));
-    assert!(recipes[2].script.contains("disable slurmd"));
+    let script = |name: &str| &recipes.iter().find(|recipe| recipe.name == name).unwrap().script;
+    assert!(script("master").contains("disable slurmctld"));
+    assert!(script("compute").contains("disable slurmd"));
+    assert!(script("podman").contains("mask \"$unit\"") && script("podman").contains("podman.socket"));
+}
+
+#[test]
+fn gpus_are_described_to_containers_only_where_there_are_any() {
+    let recipes = recipes("debian-13").unwrap();
+    let podman = recipes.iter().find(|recipe| recipe.name == "podman").unwrap();
+    let unit = |name: &str| {
+        let path = format!("/etc/systemd/system/{name}");
+        &podman.files.iter().find(|file| file.path == path).unwrap().content
+    };
+    let cdi = unit("nvidia-cdi.service");
+    for line in [
+        "ConditionPathExists=/usr/bin/nvidia-ctk",
+        "ConditionPathExists=/dev/nvidiactl",
+        "ExecStart=/usr/bin/nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+    ] {
+        assert!(cdi.lines().any(|each| each == line), "{cdi}");
+    }
+    assert!(
+        podman
+            .script
+            .contains("enable container-devices.service nvidia-cdi.service")
+    );
+    // On real machines udev does it.
+    assert!(unit("container-devices.service").contains("ConditionVirtualization=container"));
 }
 
 #[test]

@@ -123,7 +123,8 @@ account() {
         usermod -c clusterbook -g "$2" -d "$3" -s /bin/bash "$1"
     else
         getent group "$1" >/dev/null || groupadd -g "$2" "$1" || return 1
-        useradd -M -c clusterbook -u "$2" -g "$2" -d "$3" -s /bin/bash "$1"
+        # The numbers of a user's containers are the design's, not those that happen to be free here.
+        useradd -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 -M -c clusterbook -u "$2" -g "$2" -d "$3" -s /bin/bash "$1"
     fi
 }
 no_account() {

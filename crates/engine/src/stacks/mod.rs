@@ -1,5 +1,6 @@
 //! What is kept true on nodes, by the kind of cluster that they make up. Each stack is a readable list of phases.
 
+mod containers;
 mod files;
 pub(crate) mod slurm;
 

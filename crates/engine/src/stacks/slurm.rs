@@ -7,6 +7,8 @@
 //! | identity | all | host names and addresses |
 //! | storage | all | the design's disks are mounted |
 //! | munge | all | the cluster's key, the daemon |
+//! | modules | all | what login shells load |
+//! | containers | all | what runs containers is in the image; on compute nodes, what Podman needs to run without root |
 //! | users | all | accounts; homes and keys once, on the master |
 //! | files | as designed | files that a person edits, before whatever reads them; see [`super::files`] |
 //! | accounting | master | the database, slurmdbd and what it reads; or that neither runs |
@@ -19,7 +21,7 @@ use std::collections::BTreeMap;
 
 use clusterbook_model::{Accounting, Cgroups, Disk, Flavor, Node, Role, Secret, SlurmValues, User};
 
-use super::{Barrier, Context, Phase, files};
+use super::{Barrier, Context, Phase, containers, files};
 use crate::error::Error;
 use crate::item::{Content, Item, Refresh, Trial};
 
@@ -42,8 +44,11 @@ impl Slurm {
             identity(render("slurm/hosts")?),
             storage(if context.shared_disks { &design.disks } else { &[] }),
             munge(&context.munge_key),
+            containers::modules(&design.default_modules),
         ];
         let mut master = everywhere.to_vec();
+        // Before the users: whoever leaves takes the numbers of their containers along.
+        master.extend(containers::containers(design, Role::Master, context.cgroups));
         master.push(users(&design.users, Role::Master));
         master.push(accounting(design.accounting.enabled, render("slurm/slurmdbd.conf")?));
         master.push(controller(render("slurm/slurm.conf")?, render("slurm/cgroup.conf")?));
@@ -52,6 +57,7 @@ impl Slurm {
         }
         master.push(verify(values.nodes.iter().map(|node| node.name.as_str())));
         let mut worker = everywhere.to_vec();
+        worker.extend(containers::containers(design, Role::Compute, context.cgroups));
         worker.push(users(&design.users, Role::Compute));
         worker.push(self::worker(render("slurm/slurmd.default")?));
         files::add(&mut master, &design.files, "master")?;

@@ -3,6 +3,7 @@
 mod cluster;
 mod design;
 mod elsewhere;
+mod images;
 mod linpack;
 mod notebooks;
 mod programs;

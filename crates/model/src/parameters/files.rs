@@ -109,7 +109,7 @@ fn overlap(one: &[String], other: &[String]) -> bool {
 
 /// Files that the template writes itself, or that belong to the system, and what to do instead. A path that ends with a slash
 /// stands for all that is in it.
-const MANAGED: [(&str, &str); 26] = [
+const MANAGED: [(&str, &str); 29] = [
     ("/etc/slurm/slurm.conf", "set slurm_conf instead"),
     (
         "/etc/slurm/cgroup.conf",
@@ -131,6 +131,18 @@ const MANAGED: [(&str, &str); 26] = [
     ("/etc/gshadow", "describe people in users instead"),
     ("/etc/subuid", "describe people in users instead"),
     ("/etc/subgid", "describe people in users instead"),
+    (
+        "/etc/containers/containers.conf",
+        "write a file such as /etc/containers/containers.conf.d/20-site.conf instead",
+    ),
+    (
+        "/etc/containers/storage.conf",
+        "a user's own is ~/.config/containers/storage.conf; leave it out",
+    ),
+    (
+        "/etc/profile.d/z90-clusterbook-modules.sh",
+        "set default_modules instead",
+    ),
     ("/etc/sudoers", "set users[].sudo, or write a file in /etc/sudoers.d"),
     (
         "/etc/sudoers.d/clusterbook",

@@ -10,6 +10,7 @@
 //! `null` means "as if it were not there", because a notebook's parameter cell writes `None` for "the default".
 
 mod accounting;
+mod containers;
 mod disks;
 mod files;
 mod flavors;
@@ -78,7 +79,7 @@ fn place(path: &str) -> (usize, usize) {
     )
 }
 
-const ROOT: [&str; 14] = [
+const ROOT: [&str; 16] = [
     "schema",
     "name",
     "provider",
@@ -93,6 +94,8 @@ const ROOT: [&str; 14] = [
     "users",
     "slurm_conf",
     "files",
+    "containers",
+    "default_modules",
 ];
 
 #[derive(Default)]
@@ -110,6 +113,8 @@ struct Raw {
     users: Vec<RawUser>,
     slurm_conf: BTreeMap<String, String>,
     files: Vec<RawFile>,
+    containers: Option<Vec<String>>,
+    default_modules: Vec<String>,
 }
 
 fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
@@ -145,6 +150,8 @@ fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
     };
     raw.users = users::read(&mut root);
     raw.files = files::read(&mut root);
+    raw.containers = root.texts("containers");
+    raw.default_modules = root.texts("default_modules").unwrap_or_default();
     raw.groups = groups::read(&mut root);
     raw.disks = disks::read(&mut root);
     raw.partitions = partitions::read(&mut root);
@@ -181,6 +188,8 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         users,
         slurm_conf,
         files,
+        containers,
+        default_modules,
     } = raw;
     if let Some(name) = &name {
         check_label(name, 32, "name", faults);
@@ -213,6 +222,8 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     let files = files::resolve(files, &group_names, &disks, faults);
     let accounting = accounting::resolve(accounting, &users, faults);
     slurm_conf::check_accounting(&slurm_conf, &accounting, faults);
+    let containers = containers::resolve(containers, faults);
+    let default_modules = containers::resolve_modules(default_modules, &containers, faults);
 
     Some(Design {
         schema: SCHEMA,
@@ -229,5 +240,7 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         users,
         slurm_conf,
         files,
+        containers,
+        default_modules,
     })
 }
