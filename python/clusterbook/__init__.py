@@ -34,6 +34,7 @@ from ._errors import (
     StateError,
 )
 from ._files import Contents, Difference, Files, Versions
+from ._gpus import Gpus
 from ._plan import Applied, Plan
 from ._result import result
 from ._slurm import Job, Slurm
@@ -62,6 +63,7 @@ __all__ = [
     "DesignError",
     "Difference",
     "Files",
+    "Gpus",
     "Interrupted",
     "Job",
     "JobError",

@@ -185,6 +185,24 @@ class Checks(Table):
     def raise_if_bad(self) -> Checks:
         """Raises a DesignError that holds every bad check; else gives the table back."""
 
+class Gpus(Table):
+    """The GPUs of each worker, held against the design: ✔ as designed, • works and is worth knowing, ✘ jobs would fail.
+
+    `proposals` has, by group, what all of its nodes have: a list that can be written into the design as it is.
+    """
+
+    proposals: dict[str, list[dict[str, Any]]]
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        proposals: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None: ...
+    @property
+    def ok(self) -> bool:
+        """Whether every node has what its design says."""
+    def raise_if_bad(self) -> Gpus:
+        """Raises a NodeError that lists every node that lacks something; else gives the table back."""
+
 class Design:
     """What a cluster should be, checked. Making one changes nothing anywhere.
 
@@ -198,11 +216,13 @@ class Design:
         *,
         provider: str | None = None,
         image: str | None = None,
+        architecture: str | None = None,
         power: str | None = None,
         network: Mapping[str, Any] | None = None,
         master: Mapping[str, Any] | None = None,
         groups: Iterable[Mapping[str, Any]] | None = None,
         disks: Iterable[Mapping[str, Any]] | None = None,
+        mounts: Iterable[Mapping[str, Any]] | None = None,
         partitions: Iterable[Mapping[str, Any]] | None = None,
         accounting: Mapping[str, Any] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
@@ -240,11 +260,14 @@ class Design:
     def image(self) -> str:
         """The distribution on its nodes."""
     @property
+    def architecture(self) -> str:
+        """The instruction set of its nodes; `native` for that of their flavors."""
+    @property
     def power(self) -> str:
         """`on` or `off`."""
     @property
     def network(self) -> dict[str, Any]:
-        """Its network: `subnet`."""
+        """Its network: `subnet`, `dns_forwarders`, `dns_domain`."""
     @property
     def master(self) -> dict[str, Any]:
         """Its master: `host`, `address`, `flavor`."""
@@ -254,6 +277,9 @@ class Design:
     @property
     def disks(self) -> Table:
         """Its shared disks."""
+    @property
+    def mounts(self) -> Table:
+        """Storage of others that its nodes mount."""
     @property
     def partitions(self) -> Table:
         """Its Slurm partitions."""
@@ -488,6 +514,8 @@ class Slurm:
         memory: int | str | None = None,
         partition: str | None = None,
         time_limit: float | str | timedelta | None = None,
+        gpus: int | str | None = None,
+        gres: str | None = None,
         chdir: str | None = None,
         output: str | None = None,
         error: str | None = None,
@@ -498,7 +526,8 @@ class Slurm:
 
         What is left out is Slurm's default or comes from the script's `#SBATCH` lines. `user` is one of the design's users; without, it
         is root's job. `memory` is for each node, in MiB or as text such as `2 GiB`. `time_limit` is in seconds, or text as Slurm writes
-        it, such as `1:30:00`. `environment` can be seen by others: no secrets there. `extra` holds further options of sbatch.
+        it, such as `1:30:00`. `gpus` is for the whole job, a number or text such as `t4:2`; `gres` for each node, such as `gpu:1`.
+        Where the design has no such GPUs, a RefusedError says where there are some. `environment` can be seen by others: no secrets there. `extra` holds further options of sbatch.
         """
     def wait(self, job: Job | int, *, progress: bool = True, check: bool = True) -> Job:
         """Waits until a job has ended and gives its last state. One that ended otherwise than well raises a JobError unless
@@ -638,6 +667,8 @@ class Cluster:
     @property
     def slurm(self) -> Slurm:
         """Its Slurm: nodes, partitions, jobs."""
+    def gpus(self) -> Gpus:
+        """The GPUs that its workers have, held against the design that it was last applied with. Changes nothing."""
     def status(self) -> Status:
         """Its nodes and what they are doing, as the provider sees them."""
 

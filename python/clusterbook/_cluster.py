@@ -21,6 +21,7 @@ from ._errors import (
     RefusedError,
 )
 from ._files import Files, Versions
+from ._gpus import Gpus
 from ._html import BAD, show, this_cell
 from ._picture import STATES, View
 from ._plan import Applied, Plan
@@ -459,6 +460,11 @@ class Cluster:
     def slurm(self) -> Slurm:
         """Its Slurm: nodes, partitions, jobs."""
         return Slurm(self)
+
+    def gpus(self) -> Gpus:
+        """The GPUs that its workers have, held against the design that it was last applied with. Changes nothing."""
+        found = _core.gpus(self.name)
+        return Gpus(found["rows"], found["proposals"])
 
     def status(self) -> Status:
         """Its nodes and what they are doing, as the provider sees them."""

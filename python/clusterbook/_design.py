@@ -11,6 +11,7 @@ from typing import Any
 
 from . import _core
 from ._errors import DesignError, NotFoundError, RefusedError, StateError
+from ._gpus import short
 from ._html import BAD, GOOD, NOTE, escape
 from ._table import Table
 
@@ -60,11 +61,13 @@ class Design:
         *,
         provider: str | None = None,
         image: str | None = None,
+        architecture: str | None = None,
         power: str | None = None,
         network: Mapping[str, Any] | None = None,
         master: Mapping[str, Any] | None = None,
         groups: Iterable[Mapping[str, Any]] | None = None,
         disks: Iterable[Mapping[str, Any]] | None = None,
+        mounts: Iterable[Mapping[str, Any]] | None = None,
         partitions: Iterable[Mapping[str, Any]] | None = None,
         accounting: Mapping[str, Any] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
@@ -78,11 +81,13 @@ class Design:
             "name": name,
             "provider": provider,
             "image": image,
+            "architecture": architecture,
             "power": power,
             "network": network,
             "master": master,
             "groups": _listed(groups),
             "disks": _listed(disks),
+            "mounts": _listed(mounts),
             "partitions": _listed(partitions),
             "accounting": accounting,
             "users": _listed(users),
@@ -206,13 +211,18 @@ class Design:
         return self.to_dict()["image"]
 
     @property
+    def architecture(self) -> str:
+        """The instruction set of its nodes; `native` for that of their flavors."""
+        return self.to_dict()["architecture"]
+
+    @property
     def power(self) -> str:
         """`on` or `off`."""
         return self.to_dict()["power"]
 
     @property
     def network(self) -> dict[str, Any]:
-        """Its network: `subnet`."""
+        """Its network: `subnet`, `dns_forwarders`, `dns_domain`."""
         return self.to_dict()["network"]
 
     @property
@@ -223,12 +233,19 @@ class Design:
     @property
     def groups(self) -> Table:
         """Its groups of compute nodes."""
-        return Table(self.to_dict()["groups"], ["name", "nodes", "flavor", "hosts", "addresses", "features"])
+        return _Groups(
+            self.to_dict()["groups"], ["name", "nodes", "flavor", "hosts", "addresses", "features", "gpus"]
+        )
 
     @property
     def disks(self) -> Table:
         """Its shared disks."""
         return Table(self.to_dict()["disks"], ["name", "size", "mount"])
+
+    @property
+    def mounts(self) -> Table:
+        """Storage of others that its nodes mount."""
+        return Table(self.to_dict()["mounts"], ["name", "source", "mount", "type", "options"])
 
     @property
     def partitions(self) -> Table:
@@ -470,16 +487,20 @@ class Design:
 
     def _repr_html_(self) -> str:
         values = self.to_dict()
+        network = values["network"]
+        names = " ".join([*network["dns_forwarders"], network["dns_domain"]]).strip()
         facts = {
             "provider": values["provider"],
             "image": values["image"],
+            "architecture": values["architecture"],
             "power": values["power"],
-            "network": values["network"]["subnet"],
+            "network": network["subnet"],
+            **({"DNS": names} if names else {}),
             "file": self._path or "not saved yet",
         }
         line = " · ".join(f"{escape(key)} <b>{escape(value)}</b>" for key, value in facts.items())
-        tables = [self.nodes, self.partitions, self.disks, self.users, self.files]
-        titles = ["Nodes", "Partitions", "Disks", "Users", "Files"]
+        tables = [self.nodes, self.groups, self.partitions, self.disks, self.mounts, self.users, self.files]
+        titles = ["Nodes", "Groups", "Partitions", "Disks", "Mounts", "Users", "Files"]
         parts = [f"<div><b>Design of {escape(self.name)}</b><br>{line}</div>"]
         for title, table in zip(titles, tables, strict=True):
             if len(table):
@@ -491,6 +512,15 @@ class Design:
 def _words(words: str | Iterable[str] | None) -> list[str] | None:
     """One word or several as a list."""
     return None if words is None else [words] if isinstance(words, str) else list(words)
+
+
+class _Groups(Table):
+    def _cells(self) -> list[list[str]]:
+        rows = super()._cells()
+        place = self.columns.index("gpus")
+        for cells, row in zip(rows, self.rows, strict=False):
+            cells[place] = short(row["gpus"])
+        return rows
 
 
 class _Users(Table):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._errors import ClusterbookError, DesignError, JobError, NotFoundError
+from ._gpus import refuse, wanted
 from ._html import BAD, BUSY, GOOD, IDLE, NOTE, escape, in_notebook, this_cell
 from ._table import Table
 
@@ -279,6 +280,8 @@ class Slurm:
         memory: int | str | None = None,
         partition: str | None = None,
         time_limit: float | str | timedelta | None = None,
+        gpus: int | str | None = None,
+        gres: str | None = None,
         chdir: str | None = None,
         output: str | None = None,
         error: str | None = None,
@@ -289,10 +292,14 @@ class Slurm:
 
         What is left out is Slurm's default or comes from the script's `#SBATCH` lines. `user` is one of the design's users; without, it
         is root's job. `memory` is for each node, in MiB or as text such as `2 GiB`. `time_limit` is in seconds, or text as Slurm writes
-        it, such as `1:30:00`. `environment` can be seen by others: no secrets there. `extra` holds further options of sbatch.
+        it, such as `1:30:00`. `gpus` is for the whole job, a number or text such as `t4:2`; `gres` for each node, such as `gpu:1`.
+        Where the design has no such GPUs, a RefusedError says where there are some. `environment` can be seen by others: no secrets there. `extra` holds further options of sbatch.
         """
         if not script.startswith("#!"):
             script = "#!/bin/sh\n" + script
+        place, kinds = wanted(script, partition, gpus, gres)
+        if kinds:
+            refuse(_core.Design.stored(self._name).values(), place, kinds)
         wishes = {
             "name": name,
             "nodes": nodes,
@@ -302,6 +309,8 @@ class Slurm:
             "memory_mib": _mebibytes(memory),
             "partition": partition,
             "time_limit_seconds": _seconds(time_limit),
+            "gpus": None if gpus is None else str(gpus),
+            "gres": gres,
             "chdir": chdir,
             "output": output,
             "error": error,

@@ -136,6 +136,16 @@ pub(crate) fn read_file(
     convert::object(py, &found)
 }
 
+/// GPUs that the workers have, held against the design of the last apply.
+#[pyfunction]
+#[pyo3(signature = (name, sink=None))]
+pub(crate) fn gpus<'py>(py: Python<'py>, name: String, sink: Sink<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let found = wait(py, sink, Patience::None, |tools| async move {
+        Ok(tools.engine.gpus(&name, &tools.stop).await?)
+    })?;
+    convert::object(py, &found)
+}
+
 /// Runs a shell command on nodes.
 #[pyfunction]
 #[pyo3(signature = (name, selection, command, stdin=Vec::new(), sink=None))]

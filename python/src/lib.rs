@@ -15,7 +15,7 @@ mod slurm;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::cluster::{apply, check, clusters, destroy, plan, plan_destroy, read_file, run, status, versions};
+    use crate::cluster::{apply, check, clusters, destroy, gpus, plan, plan_destroy, read_file, run, status, versions};
     #[pymodule_export]
     use crate::design::{Design, diff, nearest};
     #[pymodule_export]

@@ -93,7 +93,8 @@ pub(crate) async fn apply(
     };
     prepare_secrets(engine, &mut session, &prospect)?;
     let mut run = Run::new(engine, session, number, events, stop);
-    let outcome = run.carry_out(Some(design), &prospect).await;
+    let fitted = crate::engine::fitted(design, run.session.provider.as_ref());
+    let outcome = run.carry_out(Some(&fitted), &prospect).await;
     finish(engine, &cluster_id, number, &outcome)?;
     Ok(Applied {
         cluster: design.name.clone(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use clusterbook_model::{Design, Flavor};
-use clusterbook_providers::Scope;
+use clusterbook_model::{Architecture, Design, Faults, Flavor};
+use clusterbook_providers::{Provider, Scope};
 use serde::Serialize;
 
 use crate::engine::Engine;
@@ -66,10 +66,33 @@ impl Engine {
                 return checks;
             }
         }
+        let mut architecture = Architecture::Native;
+        let mut offered: BTreeMap<String, Flavor> = BTreeMap::new();
+        if !provider.capabilities().network_mounts {
+            checks.extend(design.mounts.iter().map(|mount| {
+                row(
+                    "storage",
+                    CheckState::Note,
+                    format!(
+                        "a shared disk of its own stands for {} at {}",
+                        mount.source, mount.mount
+                    ),
+                    "",
+                )
+            }));
+        }
         match provider.flavors().await {
             Err(error) => checks.push(bad("flavors", error.message, error.hint)),
-            Ok(flavors) => match design.check_flavors(&flavors) {
-                Ok(()) => checks.push(row("flavors", CheckState::Good, demand(design, &flavors), "")),
+            Ok(flavors) => match fits(design, &flavors, provider.as_ref()) {
+                Ok(found) => {
+                    architecture = found;
+                    checks.push(row("flavors", CheckState::Good, demand(design, &flavors), ""));
+                    checks.extend(gpus(design, &flavors));
+                    offered = flavors
+                        .into_iter()
+                        .map(|flavor| (flavor.name.clone(), flavor))
+                        .collect();
+                }
                 Err(faults) => checks.extend(
                     faults
                         .0
@@ -107,11 +130,18 @@ impl Engine {
                     ),
                 };
                 checks.push(row("name", CheckState::Good, detail, ""));
-                match clusterbook_model::recipes(&design.image, &design.containers) {
+                match clusterbook_model::recipes(&design.image, architecture, &design.containers) {
                     Err(faults) => checks.push(bad("images", faults.to_string(), String::new())),
                     Ok(recipes) => {
+                        let nodes = design.nodes();
+                        // CUDA's libraries are large, and most clusters have no node for them.
+                        let wanted = |name: &str| {
+                            name != "compute-gpu"
+                                || nodes.iter().any(|node| inventory::image_name(node, &offered) == name)
+                        };
                         let missing: Vec<&str> = recipes
                             .iter()
+                            .filter(|recipe| wanted(&recipe.name))
                             .filter(|recipe| !found.images.contains(&recipe.tag()))
                             .map(|recipe| recipe.name.as_str())
                             .collect();
@@ -155,6 +185,49 @@ fn bad(what: &str, detail: String, help: String) -> Check {
         help,
         ..row(what, CheckState::Bad, detail, "")
     }
+}
+
+/// Whether the flavors are there and have what is asked of them; gives their architecture.
+pub(crate) fn fits(design: &Design, flavors: &[Flavor], provider: &dyn Provider) -> Result<Architecture, Faults> {
+    design.check_flavors(flavors)?;
+    let mut faults = Vec::new();
+    if let Err(more) = design.check_gpus(flavors, provider.capabilities().counted_gpus) {
+        faults.extend(more.0);
+    }
+    match design.common_architecture(flavors) {
+        Ok(architecture) if faults.is_empty() => return Ok(architecture),
+        Ok(_) => {}
+        Err(more) => faults.extend(more.0),
+    }
+    Err(Faults(faults))
+}
+
+/// What a person should know of the groups' GPUs.
+fn gpus(design: &Design, flavors: &[Flavor]) -> Vec<Check> {
+    let counted = |group: &&clusterbook_model::Group| {
+        !group.gpus.is_empty()
+            && flavors
+                .iter()
+                .any(|flavor| flavor.name == group.flavor && flavor.gpus == 0)
+    };
+    design
+        .groups
+        .iter()
+        .filter(counted)
+        .map(|group| {
+            let gpus: Vec<String> = group.gpus.iter().map(ToString::to_string).collect();
+            row(
+                "GPUs",
+                CheckState::Note,
+                format!(
+                    "{} of group {} are only counted: Slurm gives them out, and jobs find no device",
+                    gpus.join(","),
+                    group.name
+                ),
+                "",
+            )
+        })
+        .collect()
 }
 
 /// What the design asks of the provider in all.

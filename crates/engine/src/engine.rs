@@ -345,6 +345,8 @@ impl Engine {
                 hint: "destroy it and make it anew, or give the new one another name".to_owned(),
             });
         }
+        let fitted = fitted(design, provider.as_ref());
+        let design = &fitted;
         capable(design, provider.as_ref())?;
         let mut patience = crate::apply::Patience::new();
         let flavors = loop {
@@ -356,12 +358,13 @@ impl Engine {
                     .map_err(|error| Error::provider(&provider_name, error))?,
             }
         };
-        design.check_flavors(&flavors).map_err(Error::Design)?;
+        let architecture = crate::check::fits(design, &flavors, provider.as_ref()).map_err(Error::Design)?;
         let flavors: BTreeMap<String, Flavor> = flavors
             .into_iter()
             .map(|flavor| (flavor.name.clone(), flavor))
             .collect();
-        let recipes = clusterbook_model::recipes(&design.image, &design.containers).map_err(Error::Image)?;
+        let recipes =
+            clusterbook_model::recipes(&design.image, architecture, &design.containers).map_err(Error::Image)?;
         let all = self.inventory(provider.as_ref(), &Scope::All).await?;
         let found = inventory::ours(
             all,
@@ -382,7 +385,7 @@ impl Engine {
         // Rendered even where no node can be looked at yet: a template that can't be rendered is found before anything is made.
         let cluster_id = session.map(|session| session.cluster_id.as_str());
         let stack = self.stack(design, &flavors, provider.as_ref(), cluster_id)?;
-        let sights = inventory::compare(&mut plan, design, &nodes, &recipes, &found)?;
+        let sights = inventory::compare(&mut plan, design, &nodes, &recipes, &flavors, &found)?;
         let mut seen = Vec::new();
         for node in &nodes {
             match sights.get(&node.name).copied().unwrap_or(Sight::Off) {
@@ -768,6 +771,15 @@ fn availability(state: Option<&NodeState>) -> (Availability, String) {
         Some(NodeState::Failed(reason)) => return (Availability::Failed, reason.clone()),
     };
     (state, String::new())
+}
+
+/// The design as this provider makes it.
+pub(crate) fn fitted(design: &Design, provider: &dyn Provider) -> Design {
+    if provider.capabilities().network_mounts {
+        design.clone()
+    } else {
+        design.with_stand_ins()
+    }
 }
 
 /// Whether the provider can do what the design needs.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clusterbook_model::{Base, Design, Node, Power, Recipe, Role};
+use clusterbook_model::{Base, Design, Flavor, Node, Power, Recipe, Role};
 use clusterbook_providers::{Inventory, NodeResource, NodeState};
 
 use crate::error::Error;
@@ -84,6 +84,7 @@ pub(crate) fn compare(
     design: &Design,
     nodes: &[Node],
     recipes: &[Recipe],
+    flavors: &BTreeMap<String, Flavor>,
     found: &Inventory,
 ) -> Result<BTreeMap<String, Sight>, Error> {
     let existing: BTreeMap<&str, &NodeResource> = found
@@ -91,7 +92,7 @@ pub(crate) fn compare(
         .iter()
         .map(|node| (node.mark.resource.as_str(), node))
         .collect();
-    images(plan, nodes, recipes, found, &existing);
+    images(plan, nodes, recipes, flavors, found, &existing);
     if found.networks.is_empty() {
         plan.push(
             "network",
@@ -139,13 +140,14 @@ fn images(
     plan: &mut Plan,
     nodes: &[Node],
     recipes: &[Recipe],
+    flavors: &BTreeMap<String, Flavor>,
     found: &Inventory,
     existing: &BTreeMap<&str, &NodeResource>,
 ) {
     let have: BTreeSet<&str> = found.images.iter().map(String::as_str).collect();
     let mut needed = BTreeSet::new();
     for node in nodes {
-        let name = image_name(node.role);
+        let name = image_name(node, flavors);
         let usable = existing
             .get(node.name.as_str())
             .is_some_and(|found| !matches!(found.state, NodeState::Failed(_)) && found.flavor == node.flavor);
@@ -180,10 +182,11 @@ fn images(
     }
 }
 
-/// The recipe that a role's nodes are made from.
-pub(crate) fn image_name(role: Role) -> &'static str {
-    match role {
+/// The recipe that a node is made from: GPUs that are only counted need none of CUDA's libraries, which are large.
+pub(crate) fn image_name(node: &Node, flavors: &BTreeMap<String, Flavor>) -> &'static str {
+    match node.role {
         Role::Master => "master",
+        Role::Compute if flavors.get(&node.flavor).is_some_and(|flavor| flavor.gpus > 0) => "compute-gpu",
         Role::Compute => "compute",
     }
 }

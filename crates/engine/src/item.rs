@@ -148,6 +148,17 @@ pub(crate) enum Kind {
         /// Absolute path.
         path: String,
     },
+    /// Storage of another machine that a systemd unit mounts.
+    MountUnit {
+        /// The unit.
+        unit: String,
+        /// Where it mounts.
+        path: String,
+        /// Digest of the unit's file.
+        digest: String,
+        /// Key of the unit's file.
+        input: String,
+    },
     /// A Slurm node that takes no more jobs and runs none.
     SlurmDrained {
         /// Slurm's name of it.
@@ -157,6 +168,8 @@ pub(crate) enum Kind {
     SlurmNode {
         /// Slurm's name of it.
         name: String,
+        /// Key of what tells Slurm about its GPUs, if it has any.
+        input: Option<String>,
     },
 }
 
@@ -447,12 +460,40 @@ impl Item {
         }
     }
 
-    /// A Slurm node that can take jobs.
-    pub(crate) fn slurm_node(name: &str) -> Self {
+    /// Storage that the unit of the item `file` mounts.
+    pub(crate) fn mount_unit(unit: &str, path: &str, file: &Item) -> Self {
+        let digest = digest([file.want.as_str()]);
+        Self {
+            key: format!("mount-unit:{unit}"),
+            want: format!("active {digest}"),
+            kind: Kind::MountUnit {
+                unit: unit.to_owned(),
+                path: path.to_owned(),
+                digest,
+                input: file.key.clone(),
+            },
+        }
+    }
+
+    /// A Slurm node that can take jobs; `gpus` is what tells Slurm about its GPUs, if it has any.
+    pub(crate) fn slurm_node(name: &str, gpus: Option<&Item>) -> Self {
         Self {
             key: format!("slurm-node:{name}"),
             want: "up".to_owned(),
-            kind: Kind::SlurmNode { name: name.to_owned() },
+            kind: Kind::SlurmNode {
+                name: name.to_owned(),
+                input: gpus.map(|item| item.key.clone()),
+            },
+        }
+    }
+
+    /// Keys of the items that it goes by: when one of those changes, it must be brought about again.
+    pub(crate) fn inputs(&self) -> &[String] {
+        match &self.kind {
+            Kind::Service { inputs, .. } => inputs,
+            Kind::MountUnit { input, .. } => std::slice::from_ref(input),
+            Kind::SlurmNode { input, .. } => input.as_slice(),
+            _ => &[],
         }
     }
 
@@ -474,6 +515,7 @@ impl Item {
                 Kind::Service { .. }
                     | Kind::NoService { .. }
                     | Kind::Mount { .. }
+                    | Kind::MountUnit { .. }
                     | Kind::SlurmNode { .. }
                     | Kind::SlurmDrained { .. }
             )
@@ -503,9 +545,9 @@ impl Item {
             Kind::NoSlurmAccount { name } => format!("no Slurm account {name}"),
             Kind::SlurmUser { name, .. } => format!("Slurm user {name}"),
             Kind::NoSlurmUser { name } => format!("no Slurm user {name}"),
-            Kind::Mount { path } => format!("mount {path}"),
             Kind::Program { path } => format!("program {path}"),
-            Kind::SlurmNode { name } => format!("Slurm node {name}"),
+            Kind::Mount { path } | Kind::MountUnit { path, .. } => format!("mount {path}"),
+            Kind::SlurmNode { name, .. } => format!("Slurm node {name}"),
             Kind::SlurmDrained { name } => format!("jobs of Slurm node {name}"),
         }
     }
@@ -535,8 +577,11 @@ impl Item {
                 }
             }
             Kind::SlurmAccount { .. } | Kind::SlurmUser { .. } => "its account, shares or limits differ".to_owned(),
-            Kind::Service { .. } if found.starts_with("active ") => "runs with an older configuration".to_owned(),
-            Kind::Service { .. } => format!("is {}", found.split(' ').next().unwrap_or(found)),
+            Kind::SlurmNode { .. } if found == self.want => "its GPUs have changed".to_owned(),
+            Kind::Service { .. } | Kind::MountUnit { .. } if found.starts_with("active ") => {
+                "runs with an older configuration".to_owned()
+            }
+            Kind::Service { .. } | Kind::MountUnit { .. } => format!("is {}", found.split(' ').next().unwrap_or(found)),
             _ => format!("is {found}, not {}", self.want),
         }
     }

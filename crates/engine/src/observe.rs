@@ -77,8 +77,7 @@ pub(crate) fn differences(wanted: Wanted, facts: &Facts) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (phase, barrier, item) in wanted {
         let found = facts.get(&item.key).map_or(ABSENT, String::as_str);
-        let stale =
-            matches!(&item.kind, Kind::Service { inputs, .. } if inputs.iter().any(|key| changed.contains(key)));
+        let stale = item.inputs().iter().any(|key| changed.contains(key));
         if found == item.want && !stale {
             continue;
         }

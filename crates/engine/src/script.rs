@@ -91,6 +91,7 @@ pub(crate) fn observe(items: &[Item]) -> String {
             | Kind::SlurmUser { .. }
             | Kind::NoSlurmUser { .. } => books = true,
             Kind::Mount { .. } => mounts = true,
+            Kind::MountUnit { unit, .. } => units.push(unit.as_str()),
             Kind::SlurmNode { .. } => slurm = true,
             Kind::SlurmDrained { .. } => {}
         }
@@ -132,14 +133,16 @@ pub(crate) fn observe(items: &[Item]) -> String {
         line(&mut script, "echo @unit");
         line(
             &mut script,
-            &format!("systemctl show -p Names -p ActiveState {}", words(&units)),
+            &format!("systemctl show -p Names -p ActiveState -- {}", words(&units)),
         );
         line(&mut script, "echo @stamp");
         for unit in &units {
             line(
                 &mut script,
                 &format!(
-                    "[ -r /var/lib/clusterbook/stamp/{unit} ] && read -r digest </var/lib/clusterbook/stamp/{unit} && echo {unit} \"$digest\""
+                    "[ -r {stamp} ] && read -r digest <{stamp} && echo {} \"$digest\"",
+                    quote(unit),
+                    stamp = quote(&format!("/var/lib/clusterbook/stamp/{unit}")),
                 ),
             );
         }
@@ -153,7 +156,7 @@ pub(crate) fn observe(items: &[Item]) -> String {
     }
     if slurm {
         line(&mut script, "echo @slurm");
-        line(&mut script, "sinfo -h -N -o '%N|%T' 2>/dev/null");
+        line(&mut script, "sinfo -h -N -o '%N|%T|%E' 2>/dev/null");
     }
     script.push_str("echo @end\n}\nlook </dev/null\n");
     script
@@ -230,8 +233,9 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
             }
             "mount" => mounts.extend(text.split(' ').nth(1).map(str::to_owned)),
             "slurm" => {
-                if let Some((name, state)) = text.split_once('|') {
-                    slurm.insert(name.to_owned(), slurm_state(state));
+                let mut fields = text.splitn(3, '|');
+                if let (Some(name), Some(state)) = (fields.next(), fields.next()) {
+                    slurm.insert(name.to_owned(), slurm_state(state, fields.next().unwrap_or_default()));
                 }
             }
             _ => {}
@@ -267,8 +271,13 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
         Kind::SlurmAccount { name, .. } | Kind::NoSlurmAccount { name } => books.account(name),
         Kind::SlurmUser { name, .. } | Kind::NoSlurmUser { name } => books.user(name),
         Kind::Program { path } => paths.contains_key(path).then(|| "there".to_owned()),
+        Kind::MountUnit { unit, .. } => {
+            let state = active.get(unit).map_or("inactive", String::as_str);
+            let stamp = stamps.get(unit).map_or("none", String::as_str);
+            Some(format!("{state} {stamp}"))
+        }
         Kind::Mount { path } => mounts.contains(path).then(|| "mounted".to_owned()),
-        Kind::SlurmNode { name } => slurm.get(name).cloned(),
+        Kind::SlurmNode { name, .. } => slurm.get(name).cloned(),
         Kind::SlurmDrained { .. } => None,
     };
     let mut facts: Facts = managed
@@ -367,13 +376,19 @@ fn books_look() -> String {
     )
 }
 
-/// `up` for a node that takes jobs or that a person has drained, else Slurm's own word for its state.
-fn slurm_state(state: &str) -> String {
+/// `up` for a node that takes jobs or that a person has drained, else Slurm's own word for its state. One that Slurm drained itself,
+/// because it had fewer GPUs than are configured, is as good as down.
+fn slurm_state(state: &str, reason: &str) -> String {
     let away = state.ends_with('*')
-        || ["down", "unknown", "future", "fail"]
+        || ["down", "unknown", "future", "fail", "inval"]
             .iter()
             .any(|word| state.starts_with(word));
-    if away { state.to_owned() } else { "up".to_owned() }
+    let fewer = reason.starts_with("gres/") && state.starts_with("drain");
+    if away || fewer {
+        state.to_owned()
+    } else {
+        "up".to_owned()
+    }
 }
 
 /// The script that carries out `steps` as part of the cluster's apply with this number. Numbers count per cluster, and a
@@ -401,10 +416,12 @@ pub(crate) fn apply(cluster_id: &str, number: u64, steps: &[Step]) -> String {
         }
     }
     for step in steps.iter().filter(|step| step.stale) {
-        if let Kind::Service { unit, .. } = &step.item.kind {
-            // Before anything is changed: a script that is cut short then leaves a daemon that is known to be out of date.
-            line(&mut script, &format!("rm -f \"$state/stamp/{unit}\""));
-        }
+        let unit = match &step.item.kind {
+            Kind::Service { unit, .. } | Kind::MountUnit { unit, .. } => unit,
+            _ => continue,
+        };
+        // Before anything is changed: a script that is cut short then leaves a daemon that is known to be out of date.
+        line(&mut script, &format!("rm -f \"$state\"/stamp/{}", quote(unit)));
     }
     for (index, step) in steps.iter().enumerate() {
         let (found, act) = words(&step.item);
@@ -589,7 +606,14 @@ fn words(item: &Item) -> (Option<String>, String) {
             );
             return (None, report);
         }
-        Kind::SlurmNode { name } => return (None, format!("slurm_node {}", quote(name))),
+        Kind::MountUnit { unit, digest, .. } => {
+            let unit = quote(unit);
+            (
+                format!("found_mount_unit {unit}"),
+                format!("mount_unit {unit} {digest}"),
+            )
+        }
+        Kind::SlurmNode { name, .. } => return (None, format!("slurm_node {}", quote(name))),
         Kind::SlurmDrained { name } => return (None, format!("slurm_drained {}", quote(name))),
     };
     (Some(found), act)
@@ -913,15 +937,23 @@ mod tests {
             Item::service("slurmd", Refresh::Restart, &[]),
             Item::account("taro", 2001, "/home/taro"),
             Item::mount("/home"),
-            Item::slurm_node("c1"),
-            Item::slurm_node("c2"),
-            Item::slurm_node("c3"),
-            Item::slurm_node("c4"),
+            Item::slurm_node("c1", None),
+            Item::slurm_node("c2", None),
+            Item::slurm_node("c3", None),
+            Item::slurm_node("c4", None),
+            Item::slurm_node("g1", None),
+            Item::mount_unit(
+                "data\\x2d1.mount",
+                "/data-1",
+                &Item::file("/etc/systemd/system/x", 0o644, ""),
+            ),
         ];
         let output = "@user\ntaro:x:2001:2001:clusterbook:/home/taro:/bin/bash\n@managed\n\
             taro:x:2001:2001:clusterbook:/home/taro:/bin/bash\nhanako:x:2002:2002:clusterbook:/home/hanako:/bin/bash\n\
             @unit\nNames=munge.service\nActiveState=active\n\nActiveState=activating\nNames=slurmd-alias.service slurmd.service\n\
-            @stamp\nmunge 0123\n@mount\n/dev/vda /home ext4 rw 0 0\n@slurm\nc1|idle\nc2|down*\nc3|drained\n@end\n";
+            \nNames=data\\x2d1.mount\nActiveState=active\n@stamp\nmunge 0123\ndata\\x2d1.mount 4567\n@mount\n/dev/vda /home ext4 rw 0 0\n\
+            @slurm\nc1|idle|none\nc2|down*|Not responding\nc3|drained|disk\n\
+            g1|drained|gres/gpu count reported lower than configured (0 < 2)\n@end\n";
         let facts = read_facts(&items, output).expect("a whole look");
         let found = |item: &Item| facts[&item.key].as_str();
         assert_eq!(found(&items[0]), "active 0123");
@@ -932,6 +964,8 @@ mod tests {
         assert_eq!(found(&items[5]), "down*");
         assert_eq!(found(&items[6]), "up", "what a person drained is left alone");
         assert_eq!(found(&items[7]), ABSENT);
+        assert_eq!(found(&items[8]), "drained", "what Slurm drained by itself is not");
+        assert_eq!(found(&items[9]), "active 4567");
         assert!(
             facts.contains_key("user:hanako"),
             "an account of ours that left the design is seen"
@@ -1045,7 +1079,7 @@ mod tests {
         let steps: Vec<Step> = differences.into_iter().map(|difference| difference.step).collect();
         assert_eq!(steps.len(), 2, "the file, and the daemon that may have read it");
         let script = apply("0123456789ab", 1, &steps);
-        let forgets = script.find("rm -f \"$state/stamp/slurmctld\"").expect("its stamp goes");
+        let forgets = script.find("rm -f \"$state\"/stamp/slurmctld").expect("its stamp goes");
         assert!(
             forgets < script.find("put /etc/slurm/slurm.conf").expect("the file is put"),
             "first of all"

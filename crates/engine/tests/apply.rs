@@ -575,3 +575,75 @@ async fn the_master_is_not_removed_by_another_name() {
     let plan = place.engine.plan(&design(1, &[]), &Stop::new()).await.expect("a plan");
     assert!(plan.is_empty(), "nothing was done: {:?}", plan.changes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gpus_reach_slurm_and_the_nodes_that_have_them_and_no_other() {
+    let place = Place::new().await;
+    let with = |gpus: serde_json::Value| {
+        Design::from_parameters(&serde_json::json!({
+            "name": "demo",
+            "provider": "memory",
+            "groups": [{"name": "compute", "nodes": 1}, {"name": "gpu", "nodes": 1, "gpus": gpus}],
+        }))
+        .expect("a sound design")
+    };
+    place.apply(&with(serde_json::json!(0))).await.expect("it is made");
+    let wanted = with(serde_json::json!("t4:2"));
+    let plan = place.engine.plan(&wanted, &Stop::new()).await.expect("a plan");
+    let ids: Vec<&str> = plan.changes.iter().map(|change| change.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "master: file:/etc/slurm/slurm.conf",
+            "master: file:/etc/slurm/gres.conf",
+            "master: service:slurmctld",
+            // Slurm drains a node that has fewer GPUs than it expects, so this one is looked at once more.
+            "master: slurm-node:gpu1",
+            "gpu1: link:/var/lib/clusterbook/gpu/gpu0",
+            "gpu1: link:/var/lib/clusterbook/gpu/gpu1",
+            "gpu1: file:/etc/default/slurmd",
+            "gpu1: service:slurmd",
+        ]
+    );
+    place.apply(&wanted).await.expect("it is changed");
+    let plan = place.engine.plan(&wanted, &Stop::new()).await.expect("a plan");
+    assert!(plan.is_empty(), "{:?}", plan.changes);
+    // These nodes run no commands, which is a row for each and no error.
+    let found = place.engine.gpus("demo", &Stop::new()).await.expect("they are asked");
+    let rows: Vec<(&str, &str)> = found
+        .rows
+        .iter()
+        .map(|row| (row.node.as_str(), row.designed.as_str()))
+        .collect();
+    assert_eq!(rows, [("c1", ""), ("gpu1", "t4:2")]);
+    assert!(found.rows.iter().all(|row| row.detail.contains("pretended")) && found.proposals.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_of_others_is_a_unit_that_mounts_again_when_it_changes() {
+    let place = Place::new().await;
+    let with = |options: &[&str]| {
+        Design::from_parameters(&serde_json::json!({
+            "name": "demo",
+            "provider": "memory",
+            "groups": [{"nodes": 1}],
+            "mounts": [{"name": "data", "source": "nas:/export", "mount": "/data/a-b", "options": options}],
+        }))
+        .expect("a sound design")
+    };
+    place.apply(&with(&["ro"])).await.expect("it is made");
+    let plan = place.engine.plan(&with(&["ro"]), &Stop::new()).await.expect("a plan");
+    assert!(plan.is_empty(), "{:?}", plan.changes);
+    let plan = place.engine.plan(&with(&["rw"]), &Stop::new()).await.expect("a plan");
+    let ids: Vec<&str> = plan.changes.iter().map(|change| change.id.as_str()).collect();
+    let unit = r"data-a\x2db.mount";
+    assert_eq!(
+        ids,
+        [
+            format!("master: file:/etc/systemd/system/{unit}"),
+            format!("master: mount-unit:{unit}"),
+            format!("c1: file:/etc/systemd/system/{unit}"),
+            format!("c1: mount-unit:{unit}"),
+        ]
+    );
+}

@@ -10,6 +10,9 @@ use crate::{AddressRange, Limits, Size, Subnet, hostlist};
 /// The version of the design's shape, written as `schema:` into every file.
 pub const SCHEMA: u32 = 1;
 
+/// The size of a disk that stands for storage of others, whose own size isn't known here.
+const STAND_IN: Size = Size::from_gib(16);
+
 /// A whole cluster, checked: names are unique, addresses lie in the network and don't overlap, partitions name groups that
 /// exist. Made only by [`crate::DesignFile`] and [`Design::from_parameters`], so holding one means that it is sound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,8 @@ pub struct Design {
     pub provider: String,
     /// The distribution of the node images, for example `debian-13`.
     pub image: String,
+    /// The nodes' instruction set: `x86_64`, `aarch64`, or `native` for that of the provider's flavors.
+    pub architecture: Architecture,
     /// Whether the nodes should be running.
     pub power: Power,
     /// The network that the nodes share.
@@ -33,6 +38,8 @@ pub struct Design {
     pub groups: Vec<Group>,
     /// Disks shared by all nodes.
     pub disks: Vec<Disk>,
+    /// Storage of others that every node mounts, such as an NFS export.
+    pub mounts: Vec<Mount>,
     /// Slurm partitions.
     pub partitions: Vec<Partition>,
     /// Who used what, who may use how much, and whose turn is next.
@@ -73,6 +80,45 @@ impl Container {
     }
 }
 
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// In a design: whatever the provider's flavors have. In a flavor: one that isn't known.
+    Native,
+    /// Intel's and AMD's 64 bits.
+    X86_64,
+    /// Arm's 64 bits.
+    Aarch64,
+}
+
+impl Architecture {
+    /// Reads the name that `uname -m`, Rust and designs use.
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            "native" => Some(Self::Native),
+            "x86_64" | "amd64" => Some(Self::X86_64),
+            "aarch64" | "arm64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+impl std::fmt::Display for Architecture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Desired power of all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,6 +135,10 @@ pub enum Power {
 pub struct Network {
     /// The range that all nodes' addresses lie in. The first host address is the gateway's.
     pub subnet: Subnet,
+    /// Name servers that the nodes ask, at most three; empty leaves them the provider's.
+    pub dns_forwarders: Vec<IpAddr>,
+    /// The nodes' domain, such as `hpc.example.org`; empty when they have none.
+    pub dns_domain: String,
 }
 
 /// The controller node.
@@ -119,6 +169,30 @@ pub struct Group {
     pub addresses: AddressRange,
     /// Slurm features of the nodes.
     pub features: Vec<String>,
+    /// GPUs of each node, by type.
+    pub gpus: Vec<Gpu>,
+}
+
+/// GPUs of one type on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gpu {
+    /// What Slurm calls them, for example `t4` or `a100_1g.5gb`; empty where nobody asks for a type.
+    #[serde(rename = "type")]
+    pub model: String,
+    /// How many.
+    pub count: u32,
+    /// One entry for each: its device file, or with MIG several joined by commas. Empty when they are only counted.
+    pub devices: Vec<String>,
+}
+
+impl std::fmt::Display for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.model.as_str() {
+            "" => write!(f, "{}", self.count),
+            model => write!(f, "{model}:{}", self.count),
+        }
+    }
 }
 
 /// A disk that every node mounts.
@@ -131,6 +205,23 @@ pub struct Disk {
     pub size: Size,
     /// Absolute path where every node sees it.
     pub mount: String,
+}
+
+/// Storage of others that every node mounts. The words are those of `/etc/fstab`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Name, unique among mounts and disks.
+    pub name: String,
+    /// What is mounted, for example `nas.example.org:/export/data`.
+    pub source: String,
+    /// Absolute path where every node sees it.
+    pub mount: String,
+    /// Type of the file system: `nfs`, `nfs4` or `lustre`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Mount options.
+    pub options: Vec<String>,
 }
 
 /// A Slurm partition.
@@ -147,6 +238,8 @@ pub struct Partition {
     pub max_time: String,
     /// Unix groups that may submit; empty means all.
     pub allow_groups: Vec<String>,
+    /// CPUs that a job gets for each GPU unless it asks; zero leaves it to the job.
+    pub cpus_per_gpu: u32,
 }
 
 /// Accounting: jobs are written into a database, belong to accounts, and are limited and ordered by them.
@@ -293,6 +386,8 @@ pub struct Flavor {
     pub memory: Size,
     /// GPUs; zero where there are none.
     pub gpus: u32,
+    /// Instruction set.
+    pub architecture: Architecture,
 }
 
 /// What a node is for.
@@ -359,6 +454,23 @@ impl Design {
     /// The node with this host name.
     pub fn node(&self, name: &str) -> Option<Node> {
         self.nodes().into_iter().find(|node| node.name == name)
+    }
+
+    /// The design as a provider makes it that can't mount others' storage: a shared disk of its own stands for each of them.
+    #[must_use]
+    pub fn with_stand_ins(&self) -> Self {
+        let mut design = self.clone();
+        design.disks.extend(design.mounts.drain(..).map(|mount| Disk {
+            name: mount.name,
+            size: STAND_IN,
+            mount: mount.mount,
+        }));
+        design
+    }
+
+    /// Whether any group has GPUs.
+    pub fn has_gpus(&self) -> bool {
+        self.groups.iter().any(|group| !group.gpus.is_empty())
     }
 
     /// The group with this name.

@@ -7,6 +7,7 @@ mod address;
 mod design;
 mod error;
 mod file;
+mod gpus;
 mod hostlist;
 mod limits;
 mod parameters;
@@ -19,11 +20,12 @@ mod templates;
 
 pub use address::{AddressRange, Subnet};
 pub use design::{
-    Account, Accounting, Container, Design, Disk, EditedFile, FairShare, Flavor, Group, Master, Network, Node,
-    Partition, Power, Role, SCHEMA, User,
+    Account, Accounting, Architecture, Container, Design, Disk, EditedFile, FairShare, Flavor, Gpu, Group, Master,
+    Mount, Network, Node, Partition, Power, Role, SCHEMA, User,
 };
 pub use error::{ExpressionError, Fault, Faults, nearest};
 pub use file::{DesignFile, FileError, diff};
+pub use gpus::{FoundGpu, GpuReport, GpuRow, GpuState, compare_gpus};
 pub use hostlist::{
     MOST_HOSTS, compress as compress_hosts, count as count_hosts, expand as expand_hosts, take as take_hosts,
 };
@@ -33,4 +35,4 @@ pub use recipe::{Base, DISTRIBUTIONS, Recipe, RecipeError, RecipeFile, recipes};
 pub use render::{RenderError, Renderer};
 pub use secret::Secret;
 pub use size::Size;
-pub use slurm::{Cgroups, SlurmAccounting, SlurmMaster, SlurmNode, SlurmPartition, SlurmValues};
+pub use slurm::{Cgroups, SlurmAccounting, SlurmGres, SlurmMaster, SlurmNode, SlurmPartition, SlurmValues};

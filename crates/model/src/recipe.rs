@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Container;
 use crate::error::nearest;
 use crate::templates::{IMAGE_FILES, IMAGES};
+use crate::{Architecture, Container};
 
 /// What a recipe starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,13 +22,17 @@ pub enum Base {
     Recipe(String),
 }
 
-/// One image: base, packages, files and a POSIX script, in that order.
+/// One image: base, repositories, packages, files and a POSIX script, in that order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Short name such as `compute`.
     pub name: String,
     /// What it starts from.
     pub base: Base,
+    /// Instruction set of what it holds.
+    pub architecture: Architecture,
+    /// POSIX shell run first, as root, with `set -eu`: where packages come from. Empty when the distribution's are enough.
+    pub before: String,
     /// Packages of the distribution.
     pub packages: Vec<String>,
     /// Files placed after the packages.
@@ -59,10 +63,11 @@ pub struct RecipeError {
 }
 
 /// The distributions that there are recipes for.
-pub const DISTRIBUTIONS: [&str; 1] = ["debian-13"];
+pub const DISTRIBUTIONS: [&str; 2] = ["debian-13", "rocky-9"];
 
 impl Recipe {
-    /// The recipe's name and twelve hexadecimal digits of a hash over its content and its base, for example `compute-0123456789ab`.
+    /// The recipe's name, its architecture, and twelve hexadecimal digits of a hash over its content and its base, for example
+    /// `compute-x86_64-0123456789ab`.
     pub fn tag(&self) -> String {
         let mut hash = Sha256::new();
         // Lengths go in front, so that moving a byte from one field to the next is a change as well.
@@ -81,6 +86,8 @@ impl Recipe {
                 add(tag);
             }
         }
+        add(self.architecture.name());
+        add(&self.before);
         add(&self.packages.len().to_string());
         for package in &self.packages {
             add(package);
@@ -93,7 +100,10 @@ impl Recipe {
         add(&self.script);
         let digest = hash.finalize();
         let hexadecimal: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{hexadecimal}", self.name)
+        match self.architecture {
+            Architecture::Native => format!("{}-{hexadecimal}", self.name),
+            known => format!("{}-{known}-{hexadecimal}", self.name),
+        }
     }
 }
 
@@ -102,8 +112,8 @@ impl Recipe {
 ///
 /// A recipe may belong to one of the [`Container`]s. Where the design leaves that out the recipe isn't built, and what starts from it
 /// starts from what lies below it, so that nobody's image holds what nobody asked for.
-pub fn recipes(image: &str, containers: &[Container]) -> Result<Vec<Recipe>, RecipeError> {
-    if !DISTRIBUTIONS.contains(&image) {
+pub fn recipes(image: &str, architecture: Architecture, containers: &[Container]) -> Result<Vec<Recipe>, RecipeError> {
+    let Some((_, written)) = IMAGES.iter().find(|(distribution, _)| *distribution == image) else {
         return Err(RecipeError {
             message: format!("there is no image recipe for '{image}'"),
             help: match nearest(image, DISTRIBUTIONS) {
@@ -111,11 +121,11 @@ pub fn recipes(image: &str, containers: &[Container]) -> Result<Vec<Recipe>, Rec
                 None => format!("there are recipes for {}", DISTRIBUTIONS.join(", ")),
             },
         });
-    }
+    };
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
-    let mut built = Vec::with_capacity(IMAGES.len());
-    for (name, text) in IMAGES {
-        let (recipe, container) = parse(name, text, image, &tags)?;
+    let mut built = Vec::with_capacity(written.len());
+    for (name, text) in *written {
+        let (recipe, container) = parse(name, text, image, architecture, &tags)?;
         if container.is_some_and(|container| !containers.contains(&container)) {
             let Base::Recipe(below) = recipe.base else {
                 return Err(RecipeError {
@@ -140,6 +150,8 @@ struct Written {
     from: Option<String>,
     /// What it is for, when it is built only for designs that ask for that.
     containers: Option<Container>,
+    /// Name of an embedded script.
+    before: Option<String>,
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
@@ -161,6 +173,7 @@ fn parse(
     name: &str,
     text: &str,
     image: &str,
+    architecture: Architecture,
     tags: &BTreeMap<String, String>,
 ) -> Result<(Recipe, Option<Container>), RecipeError> {
     let wrong = |message: String| RecipeError {
@@ -198,6 +211,8 @@ fn parse(
     let recipe = Recipe {
         name: name.to_owned(),
         base,
+        architecture,
+        before: written.before.as_deref().map(content).transpose()?.unwrap_or_default(),
         packages: written.packages,
         files,
         script: written.script.as_deref().map(content).transpose()?.unwrap_or_default(),

@@ -20,16 +20,54 @@ pub(crate) const TEMPLATES: &[(&str, &str)] = &[
         "slurm/slurmd.default",
         include_str!("../../../templates/slurm/slurmd.default.j2"),
     ),
+    ("slurm/gres.conf", include_str!("../../../templates/slurm/gres.conf.j2")),
+    (
+        "slurm/resolv.conf",
+        include_str!("../../../templates/slurm/resolv.conf.j2"),
+    ),
+    (
+        "slurm/storage.mount",
+        include_str!("../../../templates/slurm/storage.mount.j2"),
+    ),
     ("slurm/hosts", include_str!("../../../templates/slurm/hosts.j2")),
 ];
 
-/// Image recipes in build order, each after the one that it starts from.
-pub(crate) const IMAGES: &[(&str, &str)] = &[
-    ("common", include_str!("../../../templates/images/common.yaml")),
-    ("apptainer", include_str!("../../../templates/images/apptainer.yaml")),
-    ("master", include_str!("../../../templates/images/master.yaml")),
-    ("podman", include_str!("../../../templates/images/podman.yaml")),
-    ("compute", include_str!("../../../templates/images/compute.yaml")),
+/// Image recipes by distribution, each list in build order: a recipe after the one that it starts from.
+pub(crate) const IMAGES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "debian-13",
+        &[
+            ("common", include_str!("../../../templates/images/common.yaml")),
+            ("apptainer", include_str!("../../../templates/images/apptainer.yaml")),
+            ("master", include_str!("../../../templates/images/master.yaml")),
+            ("podman", include_str!("../../../templates/images/podman.yaml")),
+            ("compute", include_str!("../../../templates/images/compute.yaml")),
+            (
+                "compute-gpu",
+                include_str!("../../../templates/images/compute-gpu.yaml"),
+            ),
+        ],
+    ),
+    (
+        "rocky-9",
+        &[
+            ("common", include_str!("../../../templates/images/rocky-9/common.yaml")),
+            (
+                "apptainer",
+                include_str!("../../../templates/images/rocky-9/apptainer.yaml"),
+            ),
+            ("master", include_str!("../../../templates/images/rocky-9/master.yaml")),
+            ("podman", include_str!("../../../templates/images/rocky-9/podman.yaml")),
+            (
+                "compute",
+                include_str!("../../../templates/images/rocky-9/compute.yaml"),
+            ),
+            (
+                "compute-gpu",
+                include_str!("../../../templates/images/rocky-9/compute-gpu.yaml"),
+            ),
+        ],
+    ),
 ];
 
 /// Files that recipes place or run, by the name that a recipe writes.
@@ -83,4 +121,57 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
         include_str!("../../../templates/images/files/nvidia-cdi.service"),
     ),
     ("podman.sh", include_str!("../../../templates/images/files/podman.sh")),
+    (
+        "non-free.sh",
+        include_str!("../../../templates/images/files/non-free.sh"),
+    ),
+    ("clean.sh", include_str!("../../../templates/images/files/clean.sh")),
+    (
+        "rocky-9/repositories.sh",
+        include_str!("../../../templates/images/files/rocky-9/repositories.sh"),
+    ),
+    (
+        "rocky-9/cuda.sh",
+        include_str!("../../../templates/images/files/rocky-9/cuda.sh"),
+    ),
+    (
+        "rocky-9/sshd.conf",
+        include_str!("../../../templates/images/files/rocky-9/sshd.conf"),
+    ),
+    (
+        "rocky-9/slurmctld.conf",
+        include_str!("../../../templates/images/files/rocky-9/slurmctld.conf"),
+    ),
+    (
+        "rocky-9/slurmd.conf",
+        include_str!("../../../templates/images/files/rocky-9/slurmd.conf"),
+    ),
+    (
+        "rocky-9/modules.sh",
+        include_str!("../../../templates/images/files/rocky-9/modules.sh"),
+    ),
+    (
+        "rocky-9/apptainer.sh",
+        include_str!("../../../templates/images/files/rocky-9/apptainer.sh"),
+    ),
+    (
+        "rocky-9/podman.sh",
+        include_str!("../../../templates/images/files/rocky-9/podman.sh"),
+    ),
+    (
+        "rocky-9/clean.sh",
+        include_str!("../../../templates/images/files/rocky-9/clean.sh"),
+    ),
+    (
+        "rocky-9/common.sh",
+        include_str!("../../../templates/images/files/rocky-9/common.sh"),
+    ),
+    (
+        "rocky-9/master.sh",
+        include_str!("../../../templates/images/files/rocky-9/master.sh"),
+    ),
+    (
+        "rocky-9/compute.sh",
+        include_str!("../../../templates/images/files/rocky-9/compute.sh"),
+    ),
 ];

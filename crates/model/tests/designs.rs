@@ -115,6 +115,7 @@ fn flavors_are_checked_against_what_is_offered() {
         cpus: 2,
         memory: Size::from_gib(4),
         gpus: 0,
+        architecture: clusterbook_model::Architecture::X86_64,
     });
     insta::assert_snapshot!(design.check_flavors(&offered).unwrap_err());
 }

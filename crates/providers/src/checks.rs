@@ -1,6 +1,6 @@
 //! What every provider says in the same words.
 
-use clusterbook_model::{Flavor, Size};
+use clusterbook_model::{Architecture, Flavor, Size};
 
 use crate::{ErrorKind, Mark, ProviderError, Request, Scope};
 
@@ -61,8 +61,14 @@ pub(crate) fn flavors() -> Vec<Flavor> {
             cpus,
             memory: Size::from_gib(gib),
             gpus: 0,
+            architecture: here(),
         })
         .collect()
+}
+
+/// The instruction set of this machine, which its containers share.
+pub(crate) fn here() -> Architecture {
+    Architecture::of(std::env::consts::ARCH).unwrap_or(Architecture::Native)
 }
 
 /// Refuses a flavor that isn't listed as it is.

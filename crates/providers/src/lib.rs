@@ -79,6 +79,10 @@ pub struct Capabilities {
     pub lists_lag: bool,
     /// Nodes have control groups (version 2) of their own, which daemons there may manage; containers share the machine's.
     pub own_cgroups: bool,
+    /// Nodes can mount storage of other machines (NFS); otherwise a disk of the cluster stands for it.
+    pub network_mounts: bool,
+    /// A group may have GPUs that its flavor hasn't: they are counted only, for trying out schedules.
+    pub counted_gpus: bool,
     /// How ownership is marked.
     pub marks: MarkStyle,
 }

@@ -31,6 +31,7 @@ for unit in \
     systemd-tmpfiles-setup-dev-early.service systemd-tmpfiles-setup-dev.service \
     systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket \
     systemd-resolved.service systemd-timesyncd.service chrony.service \
+    rpcbind.service rpcbind.socket nfs-client.target nfs-blkmap.service rpc-statd-notify.service run-rpc_pipefs.mount \
     systemd-logind.service systemd-ask-password-console.path systemd-ask-password-wall.path \
     systemd-sysext.socket systemd-creds.socket systemd-hostnamed.socket systemd-initctl.socket \
     systemd-update-utmp.service systemd-journal-flush.service; do

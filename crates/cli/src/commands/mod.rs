@@ -6,6 +6,7 @@ mod completions;
 mod destroy;
 mod export;
 mod files;
+mod gpus;
 mod history;
 mod import;
 mod list;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Apply(apply::Arguments),
     List(list::Arguments),
     Status(status::Arguments),
+    Gpus(gpus::Arguments),
     Run(run::Arguments),
     Files(files::Arguments),
     History(history::Arguments),
@@ -49,6 +51,7 @@ impl Command {
             Self::Apply(_) => "apply",
             Self::List(_) => "list",
             Self::Status(_) => "status",
+            Self::Gpus(_) => "gpus",
             Self::Run(_) => "run",
             Self::Files(_) => "files",
             Self::History(_) => "history",
@@ -68,6 +71,7 @@ impl Command {
             Self::Apply(arguments) => apply::run(context, &arguments).await,
             Self::List(arguments) => list::run(context, &arguments),
             Self::Status(arguments) => status::run(context, &arguments).await,
+            Self::Gpus(arguments) => gpus::run(context, &arguments).await,
             Self::Run(arguments) => run::run(context, &arguments).await,
             Self::Files(arguments) => files::run(context, &arguments).await,
             Self::History(arguments) => history::run(context, &arguments),

@@ -9,6 +9,7 @@ const COMMANDS: &[&str] = &[
     "apply",
     "list",
     "status",
+    "gpus",
     "run",
     "files",
     "history",

@@ -72,6 +72,15 @@ fn a_cluster_lives_through_every_command() {
         "{table}"
     );
 
+    // Pretended nodes run no commands: each is told with that, beside what its design says.
+    let gpus = place.run(&["gpus", "demo", "--json"]);
+    assert_eq!(gpus.code, Some(1), "{gpus:?}");
+    assert!(
+        gpus.stdout.contains("\"found\": \"unknown\"") || gpus.stdout.contains("\"found\":\"unknown\""),
+        "{gpus:?}"
+    );
+    assert!(gpus.stdout.contains("is pretended"), "{gpus:?}");
+
     let listed = place.json(&["list"]);
     assert_eq!(listed["clusters"][0]["name"], "demo");
     let path = listed["clusters"][0]["design_path"].as_str().unwrap();

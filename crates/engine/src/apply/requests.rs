@@ -118,7 +118,7 @@ impl Run<'_> {
         let (Some(flavor), Some(key)) = (prospect.flavors.get(&node.flavor), self.session.host_keys.get(name)) else {
             return Ok(None);
         };
-        let image = inventory::image_name(node.role);
+        let image = inventory::image_name(node, &prospect.flavors);
         let Some(recipe) = prospect.recipes.iter().find(|recipe| recipe.name == image) else {
             return Ok(None);
         };

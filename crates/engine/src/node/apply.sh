@@ -236,19 +236,37 @@ no_service() {
     systemctl stop "$1.service"
 }
 
-# slurm_node NAME: waits until the node takes jobs. A node that Slurm put down, because it restarted or was away, is
-# resumed; one that a person drained is left alone.
+found_mount_unit() {
+    digest=none
+    [ -r "$state/stamp/$1" ] && read -r digest <"$state/stamp/$1"
+    echo "$(systemctl show -p ActiveState --value -- "$1") $digest"
+}
+
+# mount_unit UNIT DIGEST: what the unit mounts is mounted, as its file says now.
+mount_unit() {
+    [ "$(found_mount_unit "$1")" != "active $2" ] || return 0
+    systemctl daemon-reload && systemctl restart -- "$1" || {
+        systemctl status --no-pager --lines=20 -- "$1" >&2
+        return 1
+    }
+    echo "$2" >"$state/stamp/$1"
+}
+
+# slurm_node NAME: waits until the node takes jobs. A node that Slurm put down, because it restarted or was away, or drained,
+# because it had fewer GPUs than are configured, is resumed; one that a person drained is left alone.
 slurm_node() {
     tries=0
     while :; do
-        status=$(sinfo -h -N -n "$1" -o %T | { read -r first; echo "$first"; })
-        case $status in
-        down*) scontrol update "nodename=$1" state=resume ;;
-        '' | *\* | unknown* | future* | fail*) ;;
+        status=$(sinfo -h -N -n "$1" -o '%T|%E' | { read -r first; echo "$first"; })
+        reason=${status#*|}
+        status=${status%%|*}
+        case "$status|$reason" in
+        down* | inval* | drain*'|gres/'*) scontrol update "nodename=$1" state=resume ;;
+        '|'* | *'*|'* | unknown* | future* | fail*) ;;
         *) return 0 ;;
         esac
         tries=$((tries + 1))
-        [ "$tries" -lt 600 ] || { echo "Slurm node $1 is still ${status:-unknown} after a minute" >&2; return 1; }
+        [ "$tries" -lt 600 ] || { echo "Slurm node $1 is still ${status:-unknown} after a minute: $reason" >&2; return 1; }
         sleep 0.1
     done
 }

@@ -5,21 +5,25 @@
 //! | phase | nodes | keeps true |
 //! | --- | --- | --- |
 //! | identity | all | host names and addresses |
-//! | storage | all | the design's disks are mounted |
+//! | storage | all | the design's disks and others' storage are mounted |
 //! | munge | all | the cluster's key, the daemon |
 //! | modules | all | what login shells load |
 //! | containers | all | what runs containers is in the image; on compute nodes, what Podman needs to run without root |
 //! | users | all | accounts; homes and keys once, on the master |
 //! | files | as designed | files that a person edits, before whatever reads them; see [`super::files`] |
 //! | accounting | master | the database, slurmdbd and what it reads; or that neither runs |
-//! | controller | master | `slurm.conf`, `cgroup.conf`, slurmctld |
+//! | controller | master | `slurm.conf`, `cgroup.conf`, `gres.conf`, slurmctld |
 //! | accounts | master | Slurm's accounts, users and limits, beside the workers' own phases |
+//! | gpus | compute | something to stand for each GPU that is only counted |
 //! | worker | compute | slurmd, once the controller answers |
 //! | verify | master | every worker takes jobs |
 
 use std::collections::BTreeMap;
 
-use clusterbook_model::{Accounting, Cgroups, Disk, Flavor, Node, Role, Secret, SlurmValues, User};
+use clusterbook_model::{
+    Accounting, Cgroups, Disk, Flavor, Group, Mount, Node, Role, Secret, SlurmNode, SlurmValues, User,
+};
+use serde::Serialize;
 
 use super::{Barrier, Context, Phase, containers, files};
 use crate::error::Error;
@@ -33,6 +37,12 @@ pub(crate) struct Slurm {
     workers: BTreeMap<String, Vec<Phase>>,
 }
 
+/// What a mount unit is rendered from.
+#[derive(Serialize)]
+struct Values<'a> {
+    mount: &'a Mount,
+}
+
 impl Slurm {
     pub(crate) fn new(context: &Context<'_>) -> Result<Self, Error> {
         let design = context.design;
@@ -40,9 +50,26 @@ impl Slurm {
         let cgroups = if context.cgroups { Cgroups::V2 } else { Cgroups::None };
         let values = SlurmValues::new(design, &flavors, cgroups).map_err(Error::Design)?;
         let render = |name: &str| context.renderer.render(name, &values);
+        let mounts = design
+            .mounts
+            .iter()
+            .map(|mount| {
+                Ok((
+                    mount,
+                    context.renderer.render("slurm/storage.mount", &Values { mount })?,
+                ))
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
         let everywhere = [
-            identity(render("slurm/hosts")?),
-            storage(if context.shared_disks { &design.disks } else { &[] }),
+            identity(
+                render("slurm/hosts")?,
+                // Without name servers of the design's, the provider's stay.
+                match design.network.dns_forwarders.is_empty() {
+                    true => None,
+                    false => Some(render("slurm/resolv.conf")?),
+                },
+            ),
+            storage(if context.shared_disks { &design.disks } else { &[] }, &mounts),
             munge(&context.munge_key),
             containers::modules(&design.default_modules),
         ];
@@ -51,19 +78,27 @@ impl Slurm {
         master.extend(containers::containers(design, Role::Master, context.cgroups));
         master.push(users(&design.users, Role::Master));
         master.push(accounting(design.accounting.enabled, render("slurm/slurmdbd.conf")?));
-        master.push(controller(render("slurm/slurm.conf")?, render("slurm/cgroup.conf")?));
+        let gres_conf = Item::file("/etc/slurm/gres.conf", 0o644, render("slurm/gres.conf")?);
+        master.push(controller(
+            render("slurm/slurm.conf")?,
+            render("slurm/cgroup.conf")?,
+            gres_conf.clone(),
+        ));
         if design.accounting.enabled {
             master.push(accounts(&design.accounting, &design.users));
         }
-        master.push(verify(values.nodes.iter().map(|node| node.name.as_str())));
+        master.push(verify(&values.nodes, &gres_conf));
         let mut worker = everywhere.to_vec();
         worker.extend(containers::containers(design, Role::Compute, context.cgroups));
         worker.push(users(&design.users, Role::Compute));
-        worker.push(self::worker(render("slurm/slurmd.default")?));
+        let defaults = render("slurm/slurmd.default")?;
         files::add(&mut master, &design.files, "master")?;
         let mut workers = BTreeMap::new();
         for group in &design.groups {
             let mut worker = worker.clone();
+            let gpus = gpus(group);
+            let slurmd = self::worker(defaults.clone(), group, &gpus.items);
+            worker.extend([gpus, slurmd]);
             files::add(&mut worker, &design.files, &group.name)?;
             workers.insert(group.name.clone(), worker);
         }
@@ -80,20 +115,48 @@ impl super::Stack for Slurm {
     }
 }
 
-fn identity(hosts: String) -> Phase {
+/// Who the nodes are, and whom they ask about others.
+fn identity(hosts: String, resolver: Option<String>) -> Phase {
+    let mut items = vec![Item::file("/etc/hosts", 0o644, hosts)];
+    items.extend(resolver.map(|text| Item::file("/etc/resolv.conf", 0o644, text)));
     Phase {
         name: "identity",
         after: Barrier::Nothing,
-        items: vec![Item::file("/etc/hosts", 0o644, hosts)],
+        items,
     }
 }
 
-fn storage(disks: &[Disk]) -> Phase {
+fn storage(disks: &[Disk], mounts: &[(&Mount, String)]) -> Phase {
+    let mut items: Vec<Item> = disks.iter().map(|disk| Item::mount(&disk.mount)).collect();
+    for (mount, unit_file) in mounts {
+        let unit = format!("{}.mount", unit_name(&mount.mount));
+        let file = Item::file(&format!("/etc/systemd/system/{unit}"), 0o644, unit_file.as_str());
+        let link = Item::link(
+            &format!("/etc/systemd/system/remote-fs.target.wants/{unit}"),
+            &format!("/etc/systemd/system/{unit}"),
+        );
+        let mounted = Item::mount_unit(&unit, &mount.mount, &file);
+        items.extend([file, link, mounted]);
+    }
     Phase {
         name: "storage",
         after: Barrier::Nothing,
-        items: disks.iter().map(|disk| Item::mount(&disk.mount)).collect(),
+        items,
     }
+}
+
+/// The name of the unit that mounts at a path, without its ending, as `systemd-escape --path` makes it. Paths are plain already.
+fn unit_name(path: &str) -> String {
+    let mut name = String::new();
+    for character in path.trim_matches('/').chars() {
+        match character {
+            '/' => name.push('-'),
+            '-' => name.push_str("\\x2d"),
+            '.' if name.is_empty() => name.push_str("\\x2e"),
+            other => name.push(other),
+        }
+    }
+    name
 }
 
 fn munge(key: &Secret) -> Phase {
@@ -193,11 +256,15 @@ fn accounts(accounting: &Accounting, users: &[User]) -> Phase {
     }
 }
 
-fn controller(slurm_conf: String, cgroup_conf: String) -> Phase {
+fn controller(slurm_conf: String, cgroup_conf: String, gres_conf: Item) -> Phase {
     let slurm_conf = Item::file("/etc/slurm/slurm.conf", 0o644, slurm_conf);
     let cgroup_conf = Item::file("/etc/slurm/cgroup.conf", 0o644, cgroup_conf);
-    let service =
-        Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&slurm_conf, &cgroup_conf]).tried(Trial::Slurmctld);
+    let service = Item::service(
+        "slurmctld",
+        Refresh::ScontrolReconfigure,
+        &[&slurm_conf, &cgroup_conf, &gres_conf],
+    )
+    .tried(Trial::Slurmctld);
     Phase {
         name: "controller",
         after: Barrier::Nothing,
@@ -205,15 +272,44 @@ fn controller(slurm_conf: String, cgroup_conf: String) -> Phase {
             Item::directory("/var/lib/slurm/slurmctld", 0o755, "slurm:slurm"),
             slurm_conf,
             cgroup_conf,
+            gres_conf,
             at_boot("slurmctld"),
             service,
         ],
     }
 }
 
-fn worker(defaults: String) -> Phase {
+/// Slurm takes a GPU for one only when it has a device file, so each that is only counted has one: whatever is done with it, nothing
+/// happens.
+fn gpus(group: &Group) -> Phase {
+    Phase {
+        name: "gpus",
+        after: Barrier::Nothing,
+        items: group
+            .gpu_stand_ins()
+            .iter()
+            .map(|path| Item::link(path, "/dev/null"))
+            .collect(),
+    }
+}
+
+/// slurmd looks at its GPUs when it starts, so it starts again when the group's change.
+fn worker(defaults: String, group: &Group, stand_ins: &[Item]) -> Phase {
+    let mut defaults = defaults;
+    if !group.gpus.is_empty() {
+        let gpus: Vec<String> = group
+            .gpus
+            .iter()
+            .map(|gpu| format!("# {gpu} {}\n", gpu.devices.join(" ")))
+            .collect();
+        defaults.push_str(&format!(
+            "# GPUs of this node, which slurmd looks for when it starts:\n{}",
+            gpus.concat()
+        ));
+    }
     let defaults = Item::file("/etc/default/slurmd", 0o644, defaults);
-    let service = Item::service("slurmd", Refresh::Restart, &[&defaults]);
+    let inputs: Vec<&Item> = std::iter::once(&defaults).chain(stand_ins).collect();
+    let service = Item::service("slurmd", Refresh::Restart, &inputs);
     Phase {
         name: "worker",
         after: Barrier::Controller,
@@ -221,11 +317,15 @@ fn worker(defaults: String) -> Phase {
     }
 }
 
-fn verify<'a>(workers: impl Iterator<Item = &'a str>) -> Phase {
+/// Every worker takes jobs; those with GPUs are asked again when what is known of GPUs changed, since Slurm drains a node that has fewer.
+fn verify(workers: &[SlurmNode], gres_conf: &Item) -> Phase {
     Phase {
         name: "verify",
         after: Barrier::Workers,
-        items: workers.map(Item::slurm_node).collect(),
+        items: workers
+            .iter()
+            .map(|node| Item::slurm_node(&node.name, (!node.gres.is_empty()).then_some(gres_conf)))
+            .collect(),
     }
 }
 

@@ -87,12 +87,12 @@ const SYSTEM_DIRECTORIES: [&str; 16] = [
     "/tmp", "/usr", "/var",
 ];
 
-fn is_below(path: &str, directory: &str) -> bool {
+pub(super) fn is_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn check_mount(mount: &str, path: &str, faults: &mut Vec<Fault>) {
+pub(super) fn check_mount(mount: &str, path: &str, faults: &mut Vec<Fault>) {
     let plain = mount.len() > 1
         && mount[1..].split('/').all(|part| {
             !part.is_empty()

@@ -109,7 +109,7 @@ fn overlap(one: &[String], other: &[String]) -> bool {
 
 /// Files that the template writes itself, or that belong to the system, and what to do instead. A path that ends with a slash
 /// stands for all that is in it.
-const MANAGED: [(&str, &str); 29] = [
+const MANAGED: [(&str, &str); 30] = [
     ("/etc/slurm/slurm.conf", "set slurm_conf instead"),
     (
         "/etc/slurm/cgroup.conf",
@@ -121,7 +121,8 @@ const MANAGED: [(&str, &str); 29] = [
         "set master.host, master.address, groups[].hosts and groups[].addresses instead",
     ),
     ("/etc/hostname", "set master.host or groups[].hosts instead"),
-    ("/etc/resolv.conf", "the provider makes it at every start; leave it out"),
+    ("/etc/slurm/gres.conf", "set groups[].gpus instead"),
+    ("/etc/resolv.conf", "set network.dns_forwarders instead"),
     ("/etc/fstab", "describe the disk in disks instead"),
     ("/etc/machine-id", "each node has its own; leave it out"),
     ("/etc/munge/", "the cluster's key is made for it; leave it out"),

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
+use super::gpus::RawGpu;
 use super::level::{Level, join};
 use super::names::{check_hosts, check_label, counted, default_hosts};
 use super::network::{check_range, free_block};
-use super::{MOST_NODES, fault, flavors};
+use super::{MOST_NODES, fault, flavors, gpus};
 use crate::{AddressRange, Fault, Group, Master, Subnet};
 
 /// How many nodes a group has when nothing is said.
@@ -16,7 +17,7 @@ const DEFAULT_NODES: u32 = 2;
 /// How many nodes a group can grow to when nothing else is said.
 const DEFAULT_ROOM: u32 = 16;
 
-const GROUP: [&str; 6] = ["name", "nodes", "flavor", "hosts", "addresses", "features"];
+const GROUP: [&str; 7] = ["name", "nodes", "flavor", "hosts", "addresses", "features", "gpus"];
 
 #[derive(Default)]
 pub(super) struct RawGroup {
@@ -29,6 +30,7 @@ pub(super) struct RawGroup {
     addresses: Option<AddressRange>,
     addresses_given: bool,
     features: Vec<String>,
+    gpus: Vec<RawGpu>,
 }
 
 impl RawGroup {
@@ -58,6 +60,7 @@ fn read_group(level: &mut Level<'_, '_>) -> RawGroup {
         addresses_given: level.get("addresses").is_some(),
         addresses: level.parsed("addresses"),
         features: level.texts("features").unwrap_or_default(),
+        gpus: gpus::read(level),
     }
 }
 
@@ -72,6 +75,8 @@ pub(super) fn default_groups() -> Vec<RawGroup> {
 /// A group on its way: `done` stays empty when a part of it could not be read.
 pub(super) struct ResolvedGroup {
     pub(super) name: Option<String>,
+    /// Whether it asks for GPUs, readable or not.
+    pub(super) gpus: bool,
     pub(super) done: Option<Group>,
 }
 
@@ -150,8 +155,9 @@ pub(super) fn resolve(
     }
     let mut resolved = Vec::with_capacity(raw.len());
     for (group, name) in raw.into_iter().zip(names) {
+        let gpus = !group.gpus.is_empty();
         let done = resolve_group(group, name.clone(), subnet, &mut taken, &mut host_owner, faults);
-        resolved.push(ResolvedGroup { name, done });
+        resolved.push(ResolvedGroup { name, gpus, done });
     }
     resolved
 }
@@ -181,6 +187,7 @@ fn resolve_group(
         }
     }
 
+    let gpus = gpus::resolve(raw.gpus, faults);
     let hosts = raw
         .hosts
         .or_else(|| name.as_ref().map(|name| default_hosts(name, room)));
@@ -224,5 +231,6 @@ fn resolve_group(
         hosts: hosts?,
         addresses: addresses?,
         features: raw.features,
+        gpus,
     })
 }

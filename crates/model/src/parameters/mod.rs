@@ -14,10 +14,12 @@ mod containers;
 mod disks;
 mod files;
 mod flavors;
+mod gpus;
 mod groups;
 mod keys;
 mod level;
 mod master;
+mod mounts;
 mod names;
 mod network;
 mod partitions;
@@ -34,11 +36,12 @@ use self::files::RawFile;
 use self::groups::RawGroup;
 use self::level::Level;
 use self::master::RawMaster;
+use self::mounts::RawMount;
 use self::names::{check_label, default_text};
 use self::network::RawNetwork;
 use self::partitions::RawPartition;
 use self::users::RawUser;
-use crate::{Design, Fault, Faults, Network, Power, SCHEMA};
+use crate::{Architecture, Design, Fault, Faults, Power, SCHEMA};
 
 /// The most nodes that one design may have.
 pub const MOST_NODES: u32 = 100_000;
@@ -79,16 +82,18 @@ fn place(path: &str) -> (usize, usize) {
     )
 }
 
-const ROOT: [&str; 16] = [
+const ROOT: [&str; 18] = [
     "schema",
     "name",
     "provider",
     "image",
+    "architecture",
     "power",
     "network",
     "master",
     "groups",
     "disks",
+    "mounts",
     "partitions",
     "accounting",
     "users",
@@ -103,11 +108,13 @@ struct Raw {
     name: Option<String>,
     provider: Option<String>,
     image: Option<String>,
+    architecture: Option<Architecture>,
     power: Option<Power>,
     network: RawNetwork,
     master: RawMaster,
     groups: Option<Vec<RawGroup>>,
     disks: Option<Vec<RawDisk>>,
+    mounts: Vec<RawMount>,
     partitions: Option<Vec<RawPartition>>,
     accounting: RawAccounting,
     users: Vec<RawUser>,
@@ -135,6 +142,17 @@ fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
     root.require("name", "the cluster has no name", "write a name such as demo");
     raw.provider = root.text("provider");
     raw.image = root.text("image");
+    raw.architecture = root.text("architecture").and_then(|name| {
+        let known = Architecture::of(&name);
+        if known.is_none() {
+            root.fault(
+                "architecture",
+                format!("there is no architecture {name:?}"),
+                "write native, x86_64 or aarch64",
+            );
+        }
+        known
+    });
     raw.power = match root.get("power") {
         // YAML readers disagree on whether a bare `off` is a word or a truth value, and people mean the same by both.
         Some(Value::Bool(true)) => Some(Power::On),
@@ -154,6 +172,7 @@ fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
     raw.default_modules = root.texts("default_modules").unwrap_or_default();
     raw.groups = groups::read(&mut root);
     raw.disks = disks::read(&mut root);
+    raw.mounts = mounts::read(&mut root);
     raw.partitions = partitions::read(&mut root);
 
     let (network, master, extra) = (root.get("network"), root.get("master"), root.get("slurm_conf"));
@@ -178,11 +197,13 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         name,
         provider,
         image,
+        architecture,
         power,
         network,
         master,
         groups,
         disks,
+        mounts,
         partitions,
         accounting,
         users,
@@ -212,10 +233,11 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     }
 
     let room = groups.iter().map(RawGroup::room).fold(0, u32::saturating_add);
-    let subnet = network::resolve(network, name.as_deref(), room);
+    let subnet = network::resolve(&network, name.as_deref(), room);
     let master = master::resolve(master, subnet.as_ref(), faults);
     let groups = groups::resolve(groups, subnet.as_ref(), master.as_ref(), faults);
     let disks = disks::resolve(disks, faults);
+    let mounts = mounts::resolve(mounts, &disks, faults);
     let users = users::resolve(users, faults);
     let partitions = partitions::resolve(partitions, &groups, &users, faults);
     let group_names: Vec<String> = groups.iter().filter_map(|group| group.name.clone()).collect();
@@ -225,16 +247,29 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     let containers = containers::resolve(containers, faults);
     let default_modules = containers::resolve_modules(default_modules, &containers, faults);
 
+    let network = subnet.map(|subnet| {
+        let is_node = |address| {
+            master.as_ref().is_some_and(|master| master.address == address)
+                || groups
+                    .iter()
+                    .filter_map(|group| group.done.as_ref())
+                    .any(|group| group.addresses.contains(address))
+        };
+        network.with(subnet, is_node, faults)
+    });
+
     Some(Design {
         schema: SCHEMA,
         name: name?,
         provider,
         image,
+        architecture: architecture.unwrap_or(Architecture::Native),
         power: power.unwrap_or(Power::On),
-        network: Network { subnet: subnet? },
+        network: network?,
         master: master?,
         groups: groups.into_iter().filter_map(|group| group.done).collect(),
         disks,
+        mounts,
         partitions,
         accounting,
         users,

@@ -10,7 +10,7 @@ use super::level::{Level, join};
 use crate::error::nearest;
 use crate::{Fault, Partition, User};
 
-const PARTITION: [&str; 5] = ["name", "groups", "default", "max_time", "allow_groups"];
+const PARTITION: [&str; 6] = ["name", "groups", "default", "max_time", "allow_groups", "cpus_per_gpu"];
 
 pub(super) struct RawPartition {
     path: String,
@@ -19,6 +19,7 @@ pub(super) struct RawPartition {
     default: Option<bool>,
     max_time: Option<String>,
     allow_groups: Vec<String>,
+    cpus_per_gpu: u32,
 }
 
 pub(super) fn read(root: &mut Level<'_, '_>) -> Option<Vec<RawPartition>> {
@@ -38,6 +39,7 @@ fn read_partition(level: &mut Level<'_, '_>) -> RawPartition {
             _ => level.text("max_time"),
         },
         allow_groups: level.texts("allow_groups").unwrap_or_default(),
+        cpus_per_gpu: level.number("cpus_per_gpu", 0, 1024).unwrap_or(0),
     }
 }
 
@@ -55,6 +57,7 @@ pub(super) fn resolve(
             default: true,
             max_time: "infinite".to_owned(),
             allow_groups: Vec::new(),
+            cpus_per_gpu: 0,
         }];
     };
     if raw.is_empty() {
@@ -132,6 +135,27 @@ pub(super) fn resolve(
                 );
             }
         }
+        let has_gpus = |member: &String| {
+            groups
+                .iter()
+                .any(|group| group.gpus && group.name.as_ref() == Some(member))
+        };
+        if partition.cpus_per_gpu > 0 && every_group_is_known && !members.iter().any(has_gpus) {
+            let with: Vec<&str> = groups
+                .iter()
+                .filter(|group| group.gpus)
+                .filter_map(|group| group.name.as_deref())
+                .collect();
+            fault(
+                faults,
+                join(&partition.path, "cpus_per_gpu"),
+                format!("no group of the partition has GPUs ({})", members.join(", ")),
+                match with.as_slice() {
+                    [] => "write gpus, such as t4:2, for one of them, or leave this out".to_owned(),
+                    with => format!("add {} to the partition's groups, or leave this out", with.join(" or ")),
+                },
+            );
+        }
         let max_time = partition.max_time.unwrap_or_else(|| "infinite".to_owned());
         if !is_time_limit(&max_time) {
             fault(
@@ -147,6 +171,7 @@ pub(super) fn resolve(
             default,
             max_time,
             allow_groups: partition.allow_groups,
+            cpus_per_gpu: partition.cpus_per_gpu,
         });
     }
     match defaults.as_slice() {

@@ -133,7 +133,7 @@ const ACCOUNTING: [(&str, &str); 6] = [
 ];
 
 /// Keys of `slurm.conf` that follow from the design, and what to write instead of setting them by hand.
-const MANAGED: [(&str, &str); 28] = [
+const MANAGED: [(&str, &str); 29] = [
     ("ClusterName", "set name instead"),
     ("SlurmctldHost", "set master.host and master.address instead"),
     ("ControlMachine", "set master.host instead"),
@@ -142,6 +142,7 @@ const MANAGED: [(&str, &str); 28] = [
     ("NodeSet", "describe nodes in groups instead"),
     ("NodeAddr", "set groups[].addresses instead"),
     ("NodeHostname", "set groups[].hosts instead"),
+    ("GresTypes", "set groups[].gpus instead"),
     ("DownNodes", "use scontrol update for a node's state instead"),
     ("PartitionName", "describe it in partitions instead"),
     ("Include", "write the keys here instead"),

@@ -25,15 +25,23 @@ const REGISTRY_STALL: Duration = Duration::from_secs(60);
 /// What we know of a distribution.
 struct Distribution {
     name: &'static str,
-    suite: &'static str,
+    /// What mmdebstrap makes where no registry answers; none where there is no such way.
+    suite: Option<&'static str>,
     registry: &'static str,
 }
 
-const DISTRIBUTIONS: &[Distribution] = &[Distribution {
-    name: "debian-13",
-    suite: "trixie",
-    registry: "docker.io/library/debian:trixie-slim",
-}];
+const DISTRIBUTIONS: &[Distribution] = &[
+    Distribution {
+        name: "debian-13",
+        suite: Some("trixie"),
+        registry: "docker.io/library/debian:trixie-slim",
+    },
+    Distribution {
+        name: "rocky-9",
+        suite: None,
+        registry: "docker.io/rockylinux/rockylinux:9",
+    },
+];
 
 /// The image of a bare distribution, made when it isn't there.
 pub(super) async fn ensure(
@@ -63,7 +71,8 @@ pub(super) async fn ensure(
     if exists(engine, &image, report).await? {
         return Ok(image);
     }
-    let registry = if options.registry_image.is_empty() {
+    // The one that a person names is Debian's.
+    let registry = if options.registry_image.is_empty() || distribution.suite.is_none() {
         distribution.registry
     } else {
         &options.registry_image
@@ -84,11 +93,22 @@ pub(super) async fn ensure(
         }
         Err(why) => why,
     };
+    let Some(suite) = distribution.suite else {
+        return Err(ProviderError::new(
+            ErrorKind::Unavailable,
+            report.resource(),
+            format!("no registry gave {registry}: {why}"),
+        )
+        .with_hint(format!(
+            "make the registry reachable, or bring the image here: `podman load` or `docker load` it and tag it {image}; \
+             or write image: debian-13, which can be made from packages"
+        )));
+    };
     report.say(&format!(
         "no registry gave {registry} ({why}); making it from Debian's packages"
     ));
     let file = locks.folder().join(format!("base-{name}.tar"));
-    let outcome = match bootstrap(options, distribution, &file, report).await {
+    let outcome = match bootstrap(options, distribution, suite, &file, report).await {
         Ok(()) => import(engine, &repository, &file, report).await,
         Err(error) => Err(error),
     };
@@ -136,6 +156,7 @@ async fn pull(engine: &Engine, image: &str) -> Result<(), String> {
 async fn bootstrap(
     options: &ProviderOptions,
     distribution: &Distribution,
+    suite: &str,
     file: &Path,
     report: &Report<'_>,
 ) -> Result<(), ProviderError> {
@@ -145,7 +166,7 @@ async fn bootstrap(
         .arg("--aptopt=Acquire::Retries \"3\"")
         .arg("--aptopt=Acquire::Languages \"none\"")
         .arg("--dpkgopt=force-unsafe-io")
-        .arg(distribution.suite)
+        .arg(suite)
         .arg(file)
         .envs(options.build_environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())

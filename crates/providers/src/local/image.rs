@@ -37,7 +37,18 @@ const RUN: &str = r#"set -eu
 work=/var/lib/clusterbook-build
 . "$work/environment"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-if [ -s "$work/packages" ]; then
+if [ -s "$work/before" ]; then
+    echo "setting up repositories"
+    sh -eu "$work/before" </dev/null
+fi
+if [ ! -s "$work/packages" ]; then
+    :
+elif command -v dnf >/dev/null; then
+    # Nothing starts services here: there is no service manager to ask.
+    echo "installing packages"
+    xargs dnf -q -y --setopt=install_weak_deps=False --setopt=retries=3 --nodocs install <"$work/packages"
+    dnf -q clean all
+else
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
     echo "looking up packages"
@@ -285,6 +296,7 @@ fn steps(name: &str, recipe: &Recipe, environment: &[(String, String)]) -> Resul
     for (file, content) in [
         ("run", RUN.as_bytes()),
         ("environment", exports.as_bytes()),
+        ("before", recipe.before.as_bytes()),
         ("packages", packages.as_bytes()),
         ("files.tar", files.as_slice()),
         ("script", recipe.script.as_bytes()),
@@ -342,7 +354,7 @@ pub(super) async fn sweep(engine: &Engine, locks: &Locks) -> Result<(), Provider
 mod tests {
     use std::io::Read as _;
 
-    use clusterbook_model::RecipeFile;
+    use clusterbook_model::{Architecture, RecipeFile};
 
     use super::*;
 
@@ -351,6 +363,8 @@ mod tests {
         let recipe = Recipe {
             name: "common".to_owned(),
             base: Base::Distribution("debian-13".to_owned()),
+            architecture: Architecture::Native,
+            before: "echo repositories\n".to_owned(),
             packages: vec!["munge".to_owned(), "sudo".to_owned()],
             files: vec![RecipeFile {
                 path: "/etc/motd".to_owned(),
@@ -371,6 +385,7 @@ mod tests {
             found.insert(path, content);
         }
         let text = |file: &str| String::from_utf8_lossy(&found[&format!("{WORK}/{file}")]).into_owned();
+        assert_eq!(text("before"), "echo repositories\n");
         assert_eq!(text("packages"), "munge\nsudo\n");
         assert_eq!(text("environment"), "export http_proxy='http://it'\\''s'\n");
         assert_eq!(text("script"), "true\n");
@@ -385,6 +400,8 @@ mod tests {
         let recipe = Recipe {
             name: "bad".to_owned(),
             base: Base::Distribution("debian-13".to_owned()),
+            architecture: Architecture::Native,
+            before: String::new(),
             packages: Vec::new(),
             files: vec![RecipeFile {
                 path: "/../etc/motd".to_owned(),

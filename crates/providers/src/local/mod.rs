@@ -141,6 +141,8 @@ impl Provider for Local {
             disk_quota: false,
             lists_lag: false,
             own_cgroups: false,
+            network_mounts: false,
+            counted_gpus: true,
             marks: MarkStyle::Tags,
         }
     }

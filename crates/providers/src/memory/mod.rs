@@ -204,6 +204,8 @@ impl World {
             disk_quota: true,
             lists_lag: self.lock().chance.plan().lists_lag(),
             own_cgroups: true,
+            network_mounts: true,
+            counted_gpus: true,
             marks: MarkStyle::Tags,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
-use clusterbook_model::{Base, Recipe};
+use clusterbook_model::{Architecture, Base, Recipe};
 use clusterbook_providers::{Ack, Context, ErrorKind, Local, NodeState, Provider, ProviderOptions, Request};
 use clusterbook_transport::{Identity, Pool, PoolOptions};
 use tokio_util::sync::CancellationToken;
@@ -152,6 +152,8 @@ fn small_recipe(script: &str) -> Recipe {
     Recipe {
         name: "conformance-half".to_owned(),
         base: Base::Distribution("debian-13".to_owned()),
+        architecture: Architecture::Native,
+        before: String::new(),
         packages: Vec::new(),
         files: Vec::new(),
         script: format!("# {}\n{script}", std::process::id()),

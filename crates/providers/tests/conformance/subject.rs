@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clusterbook_model::{Base, Flavor, Recipe, Secret, Size};
+use clusterbook_model::{Architecture, Base, Flavor, Recipe, Secret, Size};
 use clusterbook_providers::{
     Ack, Birth, Context, ErrorKind, Inventory, Mark, Memory, NodeResource, NodeSpec, NodeState, NodeWrite, Provider,
     ProviderError, Request, Scope,
@@ -71,6 +71,8 @@ impl Subject {
         Recipe {
             name: "conformance".to_owned(),
             base: Base::Distribution("debian-13".to_owned()),
+            architecture: Architecture::Native,
+            before: String::new(),
             packages: ["dbus", "openssh-server", "systemd-sysv"].map(str::to_owned).to_vec(),
             files: Vec::new(),
             script: "rm -f /etc/ssh/ssh_host_*\nsystemctl mask sshd-keygen.service\n: >/etc/machine-id\n".to_owned(),
@@ -97,6 +99,7 @@ impl Subject {
             cpus: 1,
             memory: Size::from_gib(1),
             gpus: 0,
+            architecture: Architecture::of(std::env::consts::ARCH).unwrap_or(Architecture::Native),
         }
     }
 

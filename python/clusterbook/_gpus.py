@@ -1,0 +1,124 @@
+"""GPUs: what nodes have, what the design says, and whether a job could get what it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ._errors import NodeError, RefusedError
+from ._html import BAD, GOOD, NOTE
+from ._table import Table
+
+MARKS = {"good": "✔", "note": "•", "bad": "✘"}
+
+
+class Gpus(Table):
+    """The GPUs of each worker, held against the design: ✔ as designed, • works and is worth knowing, ✘ jobs would fail.
+
+    `proposals` has, by group, what all of its nodes have: a list that can be written into the design as it is.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        proposals: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
+        marked = [{"": MARKS.get(row["state"], "?"), **row} for row in rows]
+        super().__init__(
+            marked, ["", "node", "group", "designed", "found", "detail", "help"], empty="no workers"
+        )
+        self.proposals: dict[str, list[dict[str, Any]]] = {
+            group: [dict(gpu) for gpu in gpus] for group, gpus in (proposals or {}).items()
+        }
+
+    @property
+    def ok(self) -> bool:
+        """Whether every node has what its design says."""
+        return all(row["state"] != "bad" for row in self.rows)
+
+    def raise_if_bad(self) -> Gpus:
+        """Raises a NodeError that lists every node that lacks something; else gives the table back."""
+        bad = [row for row in self.rows if row["state"] == "bad"]
+        if bad:
+            failures = [
+                {"what": row["node"], "doing": "GPUs", "message": row["detail"], "hint": row["help"]}
+                for row in bad
+            ]
+            raise NodeError(
+                "nodes don't have the GPUs that the design says: "
+                + "; ".join(f"{row['node']}: {row['detail']}" for row in bad),
+                kind="node",
+                failures=failures,
+                hint=bad[0]["help"] or None,
+            )
+        return self
+
+    def _style(self, row: Mapping[str, Any], column: str) -> str:
+        colours = {"good": GOOD, "note": NOTE, "bad": BAD}
+        return f";color:{colours.get(row['state'], 'inherit')}" if column == "" else ""
+
+
+def short(gpus: Iterable[Mapping[str, Any]]) -> str:
+    """GPUs as a design writes them in short: `t4:2`."""
+    return ",".join(f"{gpu['type']}:{gpu['count']}" if gpu["type"] else str(gpu["count"]) for gpu in gpus)
+
+
+def wanted(
+    script: str, partition: str | None, gpus: int | str | None, gres: str | None
+) -> tuple[str | None, list[str]]:
+    """The partition that a job names, and the types of GPU that it asks for (an empty text where any will do), from what was given
+    or, as sbatch does it, from the script's `#SBATCH` lines."""
+    asked: list[str] = []
+    lines = re.findall(r"^#SBATCH\s+--([\w-]+)[= ]([^\s#]+)", script, re.MULTILINE)
+    if gpus is None:
+        gpus = next(
+            (value for key, value in lines if key in ("gpus", "gpus-per-node", "gpus-per-task")), None
+        )
+    if gres is None:
+        gres = next((value for key, value in lines if key == "gres"), None)
+    if partition is None:
+        partition = next((value for key, value in lines if key == "partition"), None)
+    if gpus:
+        asked += [part.rpartition(":")[0] for part in str(gpus).split(",") if part.rpartition(":")[2] != "0"]
+    for part in (gres or "").split(","):
+        words = part.removeprefix("gres/").split(":")
+        if words[0] == "gpu" and words[-1] != "0":
+            types = [word for word in words[1:] if not word.isdigit()]
+            asked.append(types[0] if types else "")
+    return partition, asked
+
+
+def refuse(design: Mapping[str, Any], partition: str | None, asked: Sequence[str]) -> None:
+    """Refuses a job that asks for GPUs where there are none. Slurm's own words for that don't say where there are some."""
+    partitions = design["partitions"]
+    chosen = [
+        one for one in partitions if (one["default"] if partition is None else one["name"] == partition)
+    ]
+    if not asked or not chosen:
+        return
+    groups = {group["name"]: group for group in design["groups"]}
+
+    def types(one: Mapping[str, Any]) -> set[str]:
+        return {gpu["type"] for name in one["groups"] if name in groups for gpu in groups[name]["gpus"]}
+
+    for kind in asked:
+        if types(chosen[0]) and (not kind or kind.lower() in {name.lower() for name in types(chosen[0])}):
+            continue
+        others = [one["name"] for one in partitions if types(one) and (not kind or kind in types(one))]
+        has = ", ".join(sorted(name for name in types(chosen[0]) if name))
+        raise RefusedError(
+            f"partition {chosen[0]['name']} has no GPUs"
+            + (f" of type {kind}" if kind else "")
+            + (
+                f", but {has}"
+                if has
+                else f": its groups are {', '.join(chosen[0]['groups']) or 'none'}, and none has any"
+            ),
+            hint=f"submit to {' or '.join(others)}"
+            if others
+            else "give a group GPUs with notebook 032, or in the design file (gpus: t4:2), and apply",
+        )
+
+
+Gpus.__module__ = "clusterbook"
