@@ -13,7 +13,7 @@ Feature: A design with a fault is refused before anything is made
 
     Examples:
       | fault                              | parameter         | value                     | message                                      |
-      | GPUs that aren't counted           | compute_gpus      | two                       | groups[0].gpus: "two" does not say how many  |
+      | GPUs that aren't counted           | compute_gpus      | two                       | does not say how many                        |
       | a Unix group that doesn't exist    | partition_allow_groups | [physics]            | there is no Unix group 'physics'             |
       | a partition for GPUs without any   | more_partitions   | [{name: gpu, groups: [compute], cpus_per_gpu: 4}] | no group of the partition has GPUs (compute) |
       | a size without a unit              | home_size         | 16                        | disks[0].size: '16' has no unit              |

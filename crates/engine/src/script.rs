@@ -423,13 +423,19 @@ pub(crate) fn apply(cluster_id: &str, number: u64, steps: &[Step]) -> String {
         // Before anything is changed: a script that is cut short then leaves a daemon that is known to be out of date.
         line(&mut script, &format!("rm -f \"$state\"/stamp/{}", quote(unit)));
     }
+    // All are looked at before the first is touched: an account that is made gives names to the owners of files that are there already.
+    for (index, step) in steps.iter().enumerate() {
+        if let (Some(_), (Some(found), _)) = (&step.expected, words(&step.item)) {
+            line(&mut script, &format!("found_{index}=$({found})"));
+        }
+    }
     for (index, step) in steps.iter().enumerate() {
         let (found, act) = words(&step.item);
-        if let (Some(expected), Some(found)) = (&step.expected, found) {
+        if let (Some(expected), Some(_)) = (&step.expected, found) {
             let expected = quote(expected);
             line(
                 &mut script,
-                &format!("if expect {index} {expected} \"$({found})\"; then"),
+                &format!("if expect {index} {expected} \"$found_{index}\"; then"),
             );
             line(&mut script, &act);
             line(&mut script, &format!("finish {index} $?"));

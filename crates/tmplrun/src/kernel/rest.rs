@@ -12,8 +12,9 @@ use crate::json::{Json, Object};
 
 /// The name that the question has in a request.
 const NAME: &str = "tmplrun";
-/// What is to be done when the interpreter ends: by `atexit`, by finalizers of objects, by and of threads.
-const EXPRESSION: &str = "(__import__('atexit')._ncallbacks(), len(__import__('weakref').finalize._registry), \
+/// What is to be done when the interpreter ends: by `atexit`, by finalizers of objects, by and of threads. Of finalizers it is how many
+/// were ever made: some of those that there were may be gone by now, and a new one would make up for them.
+const EXPRESSION: &str = "(__import__('atexit')._ncallbacks(), repr(__import__('weakref').finalize._index_iter), \
                           len(__import__('threading')._threading_atexits), \
                           sum(not t.daemon for t in __import__('threading').enumerate()))";
 /// A kernel that holds so much more than at its start gives it back before others need it.
