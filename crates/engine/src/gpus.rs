@@ -73,12 +73,12 @@ impl Engine {
                 .boxed()
             })
             .collect();
-        let looks: Vec<(String, Result<GpuReport, (String, String)>)> = futures::stream::iter(looks)
+        let looks: Vec<_> = futures::stream::iter(looks)
             .buffered(self.settings().fan_out.max(1))
             .collect()
             .await;
-        let mut reports = BTreeMap::new();
-        let mut unseen = BTreeMap::new();
+        let mut reports: BTreeMap<String, GpuReport> = BTreeMap::new();
+        let mut unseen: BTreeMap<String, (String, String)> = BTreeMap::new();
         for (node, looked) in looks {
             match looked {
                 Ok(report) => drop(reports.insert(node, report)),
