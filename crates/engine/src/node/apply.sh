@@ -33,12 +33,14 @@ finish() {
     exit 70
 }
 
+# In the words of the script that looks: an owner without a name is a number.
+found_owner() { find "$1" -maxdepth 0 -printf '%m %u:%g'; }
 found_file() {
     [ -e "$1" ] || { echo absent; return; }
     sum=$(sha256sum <"$1")
-    echo "$(stat -c '%a %U:%G' "$1") ${sum%% *}"
+    echo "$(found_owner "$1") ${sum%% *}"
 }
-found_dir() { if [ -d "$1" ]; then stat -c '%a %U:%G' "$1"; else echo absent; fi; }
+found_dir() { if [ -d "$1" ]; then found_owner "$1"; else echo absent; fi; }
 found_link() { if [ -L "$1" ]; then readlink "$1"; else echo absent; fi; }
 found_user() {
     line=$(getent passwd "$1") || { echo absent; return; }
@@ -170,7 +172,18 @@ service() {
 # runs UNIT DIGEST: whether it still runs, for a daemon of which nothing is known. One that was started in vain is told again by the next
 # apply.
 runs() {
-    [ "$(found_service "$1")" = "active $2" ] && return 0
+    tries=0
+    while :; do
+        found=$(found_service "$1")
+        [ "$found" != "active $2" ] || return 0
+        # systemctl may come back a moment before the daemon says that it is ready again.
+        case $found in
+        reloading* | activating*) tries=$((tries + 1)) ;;
+        *) break ;;
+        esac
+        [ "$tries" -lt 100 ] || break
+        sleep 0.1
+    done
     rm -f "$state/stamp/$1"
     echo "$1 doesn't stay running" >&2
     systemctl status --no-pager --lines=20 "$1.service" >&2
