@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::record::real;
-use super::{KeepKernel, Running, Started, StepPlan, StepRequest, open_keeping};
+use super::steps::{Running, Started};
+use super::{KeepKernel, StepPlan, StepRequest, open_keeping};
 use crate::clock;
 use crate::error::Result;
 use crate::events::{Event, Status, tell};
