@@ -175,17 +175,19 @@ class Table(Sequence[dict[str, Any]]):
     def to_pandas(self) -> Any:
         """The same as a pandas DataFrame."""
 
-class Checks(Table):
+class _Judged(Table):
+    @property
+    def ok(self) -> bool:
+        """Whether no row is bad."""
+
+class Checks(_Judged):
     """What could be found out about a design before anything is made: ✔ is fine, • is worth knowing, ✘ would make an apply fail."""
 
     def __init__(self, name: str, rows: Iterable[Mapping[str, str]]) -> None: ...
-    @property
-    def ok(self) -> bool:
-        """Whether no check came out bad."""
     def raise_if_bad(self) -> Checks:
         """Raises a DesignError that holds every bad check; else gives the table back."""
 
-class Gpus(Table):
+class Gpus(_Judged):
     """The GPUs of each worker, held against the design: ✔ as designed, • works and is worth knowing, ✘ jobs would fail.
 
     `proposals` has, by group, what all of its nodes have: a list that can be written into the design as it is.
@@ -197,9 +199,6 @@ class Gpus(Table):
         rows: Iterable[Mapping[str, Any]],
         proposals: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     ) -> None: ...
-    @property
-    def ok(self) -> bool:
-        """Whether every node has what its design says."""
     def raise_if_bad(self) -> Gpus:
         """Raises a NodeError that lists every node that lacks something; else gives the table back."""
 

@@ -12,40 +12,28 @@ from typing import Any
 from . import _core
 from ._errors import DesignError, NotFoundError, RefusedError, StateError
 from ._gpus import short
-from ._html import BAD, GOOD, NOTE, escape
-from ._table import Table
+from ._html import escape
+from ._table import Table, _Judged
 
 SUFFIX = ".cluster.yaml"
 FIRST_UID = 2001
-MARKS = {"good": "✔", "note": "•", "bad": "✘"}
 
 
-class Checks(Table):
+class Checks(_Judged):
     """What could be found out about a design before anything is made: ✔ is fine, • is worth knowing, ✘ would make an apply fail."""
 
     def __init__(self, name: str, rows: Iterable[Mapping[str, str]]) -> None:
-        marked = [{"": MARKS.get(row["state"], "?"), **row} for row in rows]
-        super().__init__(marked, ["", "what", "detail", "help"], f"Checks of {name}")
+        super().__init__(rows, ["what", "detail", "help"], f"Checks of {name}")
         self._name = name
-
-    @property
-    def ok(self) -> bool:
-        """Whether no check came out bad."""
-        return all(row["state"] != "bad" for row in self.rows)
 
     def raise_if_bad(self) -> Checks:
         """Raises a DesignError that holds every bad check; else gives the table back."""
-        bad = [row for row in self.rows if row["state"] == "bad"]
-        if bad:
+        if bad := self._bad():
             faults = [{"path": row["what"], "message": row["detail"], "help": row["help"]} for row in bad]
             raise DesignError(
                 f"{self._name} can't be applied", faults=faults, hint="correct these and check again"
             )
         return self
-
-    def _style(self, row: Mapping[str, Any], column: str) -> str:
-        colours = {"good": GOOD, "note": NOTE, "bad": BAD}
-        return f";color:{colours.get(row['state'], 'inherit')}" if column == "" else ""
 
 
 class Design:

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._errors import NodeError, RefusedError
-from ._html import BAD, GOOD, NOTE
-from ._table import Table
-
-MARKS = {"good": "✔", "note": "•", "bad": "✘"}
+from ._table import _Judged
 
 
-class Gpus(Table):
+class Gpus(_Judged):
     """The GPUs of each worker, held against the design: ✔ as designed, • works and is worth knowing, ✘ jobs would fail.
 
     `proposals` has, by group, what all of its nodes have: a list that can be written into the design as it is.
@@ -24,23 +21,14 @@ class Gpus(Table):
         rows: Iterable[Mapping[str, Any]],
         proposals: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     ) -> None:
-        marked = [{"": MARKS.get(row["state"], "?"), **row} for row in rows]
-        super().__init__(
-            marked, ["", "node", "group", "designed", "found", "detail", "help"], empty="no workers"
-        )
+        super().__init__(rows, ["node", "group", "designed", "found", "detail", "help"], empty="no workers")
         self.proposals: dict[str, list[dict[str, Any]]] = {
             group: [dict(gpu) for gpu in gpus] for group, gpus in (proposals or {}).items()
         }
 
-    @property
-    def ok(self) -> bool:
-        """Whether every node has what its design says."""
-        return all(row["state"] != "bad" for row in self.rows)
-
     def raise_if_bad(self) -> Gpus:
         """Raises a NodeError that lists every node that lacks something; else gives the table back."""
-        bad = [row for row in self.rows if row["state"] == "bad"]
-        if bad:
+        if bad := self._bad():
             failures = [
                 {"what": row["node"], "doing": "GPUs", "message": row["detail"], "hint": row["help"]}
                 for row in bad
@@ -53,10 +41,6 @@ class Gpus(Table):
                 hint=bad[0]["help"] or None,
             )
         return self
-
-    def _style(self, row: Mapping[str, Any], column: str) -> str:
-        colours = {"good": GOOD, "note": NOTE, "bad": BAD}
-        return f";color:{colours.get(row['state'], 'inherit')}" if column == "" else ""
 
 
 def short(gpus: Iterable[Mapping[str, Any]]) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from ._errors import ClusterbookError
-from ._html import CELL, NUMBER, clip, escape, pad
+from ._html import BAD, CELL, GOOD, NOTE, NUMBER, clip, escape, pad
 from ._html import display_width as width
 
 # A plain-text cell is cut here; the whole value is in the row.
 WIDEST = 72
 # As many rows are displayed; all of them are in the table.
 MOST = 200
+# What stands in front of a row, and its colour, by the row's `state`.
+MARKS = {"good": ("✔", GOOD), "note": ("•", NOTE), "bad": ("✘", BAD)}
 
 
 class Table(Sequence[dict[str, Any]]):
@@ -149,6 +151,31 @@ class Table(Sequence[dict[str, Any]]):
 
 
 Table.__module__ = "clusterbook"
+
+
+class _Judged(Table):
+    """Rows that say in `state` how good they are: ✔ good, • worth a note, ✘ bad. The mark is the first column."""
+
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        columns: Iterable[str],
+        title: str | None = None,
+        empty: str = "nothing",
+    ) -> None:
+        marked = [{"": MARKS[row["state"]][0], **row} for row in rows]
+        super().__init__(marked, ["", *columns], title, empty)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no row is bad."""
+        return not self._bad()
+
+    def _bad(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["state"] == "bad"]
+
+    def _style(self, row: Mapping[str, Any], column: str) -> str:
+        return f";color:{MARKS[row['state']][1]}" if column == "" else ""
 
 
 def _text(value: Any) -> str:
