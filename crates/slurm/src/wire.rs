@@ -183,7 +183,9 @@ pub(crate) fn list<T: DeserializeOwned>(command: &str, name: &str, answer: &[u8]
         reason,
         beginning: String::from_utf8_lossy(answer).chars().take(200).collect(),
     };
-    let mut value: Value = serde_json::from_slice(answer).map_err(|error| unreadable(error.to_string()))?;
+    // Slurm writes a string's bytes as they are, whatever they are: one odd byte in one field must not hide a whole answer.
+    let text = String::from_utf8_lossy(answer);
+    let mut value: Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
     let place = format!("/{name}");
     let rows = match value.pointer_mut(&place).map(Value::take) {
         Some(Value::Array(rows)) => rows,
@@ -224,6 +226,17 @@ mod tests {
         assert_eq!(read(json!(null)), Number::Unset);
         assert_eq!(read(json!(["odd"])), Number::Unset);
         assert_eq!(read(json!({"set": true, "number": 0})).time(), None);
+    }
+
+    #[test]
+    fn a_byte_that_is_no_character_spoils_its_own_field_only() {
+        let rows: Vec<Value> = list(
+            "scontrol",
+            "jobs",
+            b"{\"jobs\": [{\"job_id\": 23, \"comment\": \"a\xffb\"}]}",
+        )
+        .unwrap();
+        assert_eq!(rows, [json!({"job_id": 23, "comment": "a\u{fffd}b"})]);
     }
 
     #[test]
