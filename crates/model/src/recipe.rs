@@ -150,13 +150,20 @@ struct Written {
     from: Option<String>,
     /// What it is for, when it is built only for designs that ask for that.
     containers: Option<Container>,
-    /// Name of an embedded script.
-    before: Option<String>,
+    before: Option<Sources>,
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
     files: Vec<WrittenFile>,
-    script: Option<String>,
+    script: Option<Sources>,
+}
+
+/// Names of embedded files; several stand one after the other, so that recipes share what they have in common.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sources {
+    One(String),
+    Several(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -165,8 +172,7 @@ struct WrittenFile {
     path: String,
     /// Octal digits, as `chmod` takes them.
     mode: String,
-    /// Name of an embedded file.
-    source: String,
+    source: Sources,
 }
 
 fn parse(
@@ -189,12 +195,21 @@ fn parse(
                 .clone(),
         ),
     };
-    let content = |source: &str| {
-        IMAGE_FILES
+    let content = |sources: &Sources| {
+        let names = match sources {
+            Sources::One(name) => std::slice::from_ref(name),
+            Sources::Several(names) => names,
+        };
+        names
             .iter()
-            .find(|(known, _)| *known == source)
-            .map(|(_, content)| (*content).to_owned())
-            .ok_or_else(|| wrong(format!("there is no file '{source}'")))
+            .map(|name| {
+                IMAGE_FILES
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, content)| *content)
+                    .ok_or_else(|| wrong(format!("there is no file '{name}'")))
+            })
+            .collect::<Result<String, RecipeError>>()
     };
     let files = written
         .files
@@ -212,10 +227,10 @@ fn parse(
         name: name.to_owned(),
         base,
         architecture,
-        before: written.before.as_deref().map(content).transpose()?.unwrap_or_default(),
+        before: written.before.as_ref().map(content).transpose()?.unwrap_or_default(),
         packages: written.packages,
         files,
-        script: written.script.as_deref().map(content).transpose()?.unwrap_or_default(),
+        script: written.script.as_ref().map(content).transpose()?.unwrap_or_default(),
     };
     Ok((recipe, written.containers))
 }

@@ -43,6 +43,10 @@ pub(crate) const IMAGES: &[(&str, &[(&str, &str)])] = &[
             ("podman", include_str!("../../../templates/images/podman.yaml")),
             ("compute", include_str!("../../../templates/images/compute.yaml")),
             (
+                "nvidia-toolkit",
+                include_str!("../../../templates/images/nvidia-toolkit.yaml"),
+            ),
+            (
                 "compute-gpu",
                 include_str!("../../../templates/images/compute-gpu.yaml"),
             ),
@@ -61,6 +65,10 @@ pub(crate) const IMAGES: &[(&str, &[(&str, &str)])] = &[
             (
                 "compute",
                 include_str!("../../../templates/images/rocky-9/compute.yaml"),
+            ),
+            (
+                "nvidia-toolkit",
+                include_str!("../../../templates/images/rocky-9/nvidia-toolkit.yaml"),
             ),
             (
                 "compute-gpu",
@@ -85,8 +93,25 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
         "openmpi.lua",
         include_str!("../../../templates/images/files/openmpi.lua"),
     ),
+    ("gnu.lua", include_str!("../../../templates/images/files/gnu.lua")),
     ("common.sh", include_str!("../../../templates/images/files/common.sh")),
+    (
+        "sshd-penalties.conf",
+        include_str!("../../../templates/images/files/sshd-penalties.conf"),
+    ),
     ("master.sh", include_str!("../../../templates/images/files/master.sh")),
+    (
+        "database.sh",
+        include_str!("../../../templates/images/files/database.sh"),
+    ),
+    (
+        "database-tables.sh",
+        include_str!("../../../templates/images/files/database-tables.sh"),
+    ),
+    (
+        "database-end.sh",
+        include_str!("../../../templates/images/files/database-end.sh"),
+    ),
     (
         "mariadb.cnf",
         include_str!("../../../templates/images/files/mariadb.cnf"),
@@ -125,6 +150,10 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
         "non-free.sh",
         include_str!("../../../templates/images/files/non-free.sh"),
     ),
+    (
+        "nvidia-toolkit.sh",
+        include_str!("../../../templates/images/files/nvidia-toolkit.sh"),
+    ),
     ("clean.sh", include_str!("../../../templates/images/files/clean.sh")),
     (
         "rocky-9/repositories.sh",
@@ -133,10 +162,6 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
     (
         "rocky-9/cuda.sh",
         include_str!("../../../templates/images/files/rocky-9/cuda.sh"),
-    ),
-    (
-        "rocky-9/sshd.conf",
-        include_str!("../../../templates/images/files/rocky-9/sshd.conf"),
     ),
     (
         "rocky-9/slurmctld.conf",
@@ -153,10 +178,6 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
     (
         "rocky-9/apptainer.sh",
         include_str!("../../../templates/images/files/rocky-9/apptainer.sh"),
-    ),
-    (
-        "rocky-9/podman.sh",
-        include_str!("../../../templates/images/files/rocky-9/podman.sh"),
     ),
     (
         "rocky-9/clean.sh",

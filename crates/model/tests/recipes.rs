@@ -14,7 +14,15 @@ fn each_recipe_comes_after_the_one_that_it_starts_from() {
         let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
         assert_eq!(
             names,
-            ["common", "apptainer", "master", "podman", "compute", "compute-gpu"]
+            [
+                "common",
+                "apptainer",
+                "master",
+                "podman",
+                "compute",
+                "nvidia-toolkit",
+                "compute-gpu"
+            ]
         );
         assert_eq!(recipes[0].base, Base::Distribution(distribution.to_owned()));
         let below = |recipe: &Recipe| recipes.iter().find(|each| recipe.base == Base::Recipe(each.tag()));
@@ -22,7 +30,17 @@ fn each_recipe_comes_after_the_one_that_it_starts_from() {
             .iter()
             .map(|recipe| below(recipe).unwrap().name.as_str())
             .collect();
-        assert_eq!(below, ["common", "apptainer", "apptainer", "podman", "compute"]);
+        assert_eq!(
+            below,
+            [
+                "common",
+                "apptainer",
+                "apptainer",
+                "podman",
+                "compute",
+                "nvidia-toolkit"
+            ]
+        );
     }
 }
 
@@ -40,7 +58,8 @@ fn what_a_design_leaves_out_is_not_built() {
                 "master > common",
                 "podman > common",
                 "compute > podman",
-                "compute-gpu > compute",
+                "nvidia-toolkit > compute",
+                "compute-gpu > nvidia-toolkit",
             ],
         ),
         (

@@ -33,7 +33,3 @@ version=$(dpkg-query -W -f '${Version}' apptainer)
 mv /etc/lmod/modules/apptainer/packaged.lua "/etc/lmod/modules/apptainer/${version%%[-+]*}.lua"
 
 systemctl enable container-devices.service
-
-# As in the common image: these packages are newer than the note that caches are up to date.
-touch /etc/.updated /var/.updated
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*.log /var/log/apt

@@ -45,8 +45,9 @@ for generator in hibernate-resume rc-local run ssh system-update sysv tpm2; do
     ln -sf /dev/null "/etc/systemd/system-generators/systemd-$generator-generator"
 done
 
-# `module load openmpi`: the modulefile is named after the version that was installed, and its folder holds the commands without the
-# endings by which the distribution tells the kinds of MPI apart.
+# `module load gnu` and `module load openmpi`: a modulefile is named after the version that was installed, and MPI's folder holds the commands
+# without the endings by which the distribution tells the kinds of MPI apart.
+mv /etc/lmod/modules/gnu/packaged.lua "/etc/lmod/modules/gnu/$(gcc -dumpfullversion).lua"
 version=$(dpkg-query -W -f '${Version}' openmpi-bin)
 mv /etc/lmod/modules/openmpi/packaged.lua "/etc/lmod/modules/openmpi/${version%%-*}.lua"
 install -d -m 0755 /usr/lib/openmpi-module/bin

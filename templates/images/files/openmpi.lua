@@ -3,7 +3,7 @@ Open MPI as the distribution packages it, with Slurm as its launcher:
 
     srun --mpi=pmix ./program
 
-mpicc, mpicxx and mpifort work on nodes that have compilers.
+mpicc, mpicxx and mpifort compile programs for it.
 ]])
 whatis("Name: Open MPI")
 whatis("Version: " .. myModuleVersion())

@@ -11,7 +11,3 @@ mkdir -p /etc/containers
 : > /etc/containers/nodocker
 
 systemctl enable container-devices.service nvidia-cdi.service
-
-# As in the common image: these packages are newer than the note that caches are up to date.
-touch /etc/.updated /var/.updated
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*.log /var/log/apt

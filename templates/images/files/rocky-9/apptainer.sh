@@ -5,7 +5,3 @@ version=$(rpm -q --queryformat '%{VERSION}' apptainer)
 mv /etc/lmod/modules/apptainer/packaged.lua "/etc/lmod/modules/apptainer/$version.lua"
 
 systemctl enable container-devices.service
-
-# As in the common image: these packages are newer than the note that caches are up to date.
-touch /etc/.updated /var/.updated
-rm -rf /var/cache/dnf /var/log/dnf*.log /var/log/hawkey.log

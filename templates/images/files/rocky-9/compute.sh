@@ -4,6 +4,3 @@
 systemctl disable slurmd.service
 rm -f /etc/slurm/slurm.conf /etc/slurm/cgroup.conf
 install -d -o root -g root -m 0755 /var/lib/slurm/slurmd
-
-touch /etc/.updated /var/.updated
-rm -rf /var/cache/dnf /var/log/dnf*.log /var/log/hawkey.log
