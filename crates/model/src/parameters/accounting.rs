@@ -147,6 +147,23 @@ pub(super) fn resolve(raw: RawAccounting, users: &[User], faults: &mut Vec<Fault
     }
 }
 
+/// Limits of GPUs in a cluster that counts none: Slurm doesn't know the word there, and would refuse it when nodes are made already.
+pub(super) fn check_no_gpus(accounting: &Accounting, users: &[User], faults: &mut Vec<Fault>) {
+    let accounts = accounting.accounts.iter();
+    let accounts = accounts.map(|account| (format!("accounting.accounts[{}]", account.name), &account.limits));
+    let users = users.iter().map(|user| (format!("users[{}]", user.name), &user.limits));
+    for (path, limits) in accounts.chain(users) {
+        for (name, value) in limits.iter().filter(|(_, value)| value.contains("gres/gpu")) {
+            fault(
+                faults,
+                format!("{path}.limits.{name}"),
+                format!("{value:?} limits GPUs, and no group has any"),
+                "give a group GPUs (gpus: t4:2), or take gres/gpu out",
+            );
+        }
+    }
+}
+
 fn resolve_accounts(raw: Vec<RawAccount>, faults: &mut Vec<Fault>) -> Vec<Account> {
     let mut names: HashSet<String> = HashSet::new();
     let mut accounts: Vec<Account> = Vec::with_capacity(raw.len());

@@ -109,7 +109,7 @@ fn overlap(one: &[String], other: &[String]) -> bool {
 
 /// Files that the template writes itself, or that belong to the system, and what to do instead. A path that ends with a slash
 /// stands for all that is in it.
-const MANAGED: [(&str, &str); 30] = [
+const MANAGED: [(&str, &str); 33] = [
     ("/etc/slurm/slurm.conf", "set slurm_conf instead"),
     (
         "/etc/slurm/cgroup.conf",
@@ -122,6 +122,15 @@ const MANAGED: [(&str, &str); 30] = [
     ),
     ("/etc/hostname", "set master.host or groups[].hosts instead"),
     ("/etc/slurm/gres.conf", "set groups[].gpus instead"),
+    ("/etc/slurm/slurmdbd.conf", "set accounting instead"),
+    (
+        "/etc/systemd/system/multi-user.target.wants/",
+        "which services start with a node follows from the design; leave it out",
+    ),
+    (
+        "/etc/systemd/system/remote-fs.target.wants/",
+        "describe the storage in mounts instead",
+    ),
     ("/etc/resolv.conf", "set network.dns_forwarders instead"),
     ("/etc/fstab", "describe the disk in disks instead"),
     ("/etc/machine-id", "each node has its own; leave it out"),
@@ -193,6 +202,13 @@ fn check_path(path: &str, place: &str, disks: &[Disk], faults: &mut Vec<Fault>) 
         .find(|(managed, _)| path == *managed || managed.ends_with('/') && path.starts_with(managed));
     if let Some((_, instead)) = managed {
         fault(faults, place, format!("{path} is kept by clusterbook itself"), *instead);
+    } else if path.starts_with("/etc/systemd/system/") && name.ends_with(".mount") {
+        fault(
+            faults,
+            place,
+            format!("{path} is kept by clusterbook itself"),
+            "describe the storage in mounts instead",
+        );
     } else if name == "10-clusterbook.conf" {
         fault(
             faults,

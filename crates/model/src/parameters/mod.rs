@@ -243,6 +243,9 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     let group_names: Vec<String> = groups.iter().filter_map(|group| group.name.clone()).collect();
     let files = files::resolve(files, &group_names, &disks, faults);
     let accounting = accounting::resolve(accounting, &users, faults);
+    if !groups.iter().any(|group| group.gpus) {
+        accounting::check_no_gpus(&accounting, &users, faults);
+    }
     slurm_conf::check_accounting(&slurm_conf, &accounting, faults);
     let containers = containers::resolve(containers, faults);
     let default_modules = containers::resolve_modules(default_modules, &containers, faults);
