@@ -133,18 +133,11 @@ impl Engine {
                 match clusterbook_model::recipes(&design.image, architecture, &design.containers) {
                     Err(faults) => checks.push(bad("images", faults.to_string(), String::new())),
                     Ok(recipes) => {
-                        let nodes = design.nodes();
-                        // CUDA's libraries are large, and most clusters have no node for them.
-                        let wanted = |name: &str| {
-                            name != "compute-gpu"
-                                || nodes.iter().any(|node| inventory::image_name(node, &offered) == name)
-                        };
-                        let missing: Vec<&str> = recipes
-                            .iter()
-                            .filter(|recipe| wanted(&recipe.name))
-                            .filter(|recipe| !found.images.contains(&recipe.tag()))
-                            .map(|recipe| recipe.name.as_str())
-                            .collect();
+                        let missing: Vec<&str> =
+                            inventory::missing_images(design.nodes().iter(), &recipes, &offered, &found)
+                                .into_iter()
+                                .map(|recipe| recipe.name.as_str())
+                                .collect();
                         checks.push(if missing.is_empty() {
                             row("images", CheckState::Good, "built".to_owned(), "")
                         } else {

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use clusterbook_model::{Gpu, GpuReport, GpuRow, GpuState, Role, compare_gpus};
 use clusterbook_transport::RemoteCommand;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::stop::Stop;
 
 /// What nodes have, and how that agrees with the design.
@@ -48,41 +46,22 @@ impl Engine {
         let names: Vec<String> = workers.iter().map(|node| node.name.clone()).collect();
         let (session, accesses) = self.select(cluster, &names).await?;
         let command = RemoteCommand::new("/bin/sh -s").with_stdin(include_str!("node/gpus.sh"));
-        let looks: Vec<BoxFuture<'_, _>> = accesses
-            .into_iter()
-            .map(|(node, access)| {
-                let (reach, command) = (session.reach.clone(), &command);
-                async move {
-                    let looked = match access {
-                        Err(failure) => Err((failure.message, failure.hint)),
-                        Ok(access) => reach
-                            .run(&access, command, &mut |_, _| {}, stop.soon_token())
-                            .await
-                            .map_err(|error| (error.message, error.hint))
-                            .and_then(|output| {
-                                GpuReport::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
-                                    (
-                                        "it broke off while it was looked at".to_owned(),
-                                        "log in and look at it".to_owned(),
-                                    )
-                                })
-                            }),
-                    };
-                    (node, looked)
-                }
-                .boxed()
-            })
-            .collect();
-        let looks: Vec<_> = futures::stream::iter(looks)
-            .buffered(self.settings().fan_out.max(1))
-            .collect()
-            .await;
+        let doing = "looking at its GPUs";
+        let answers = self.ask(&session, accesses, &command, doing, &|_, _, _| {}, stop).await;
         let mut reports: BTreeMap<String, GpuReport> = BTreeMap::new();
-        let mut unseen: BTreeMap<String, (String, String)> = BTreeMap::new();
-        for (node, looked) in looks {
+        let mut unseen: BTreeMap<String, Failure> = BTreeMap::new();
+        for (node, answer) in answers {
+            let looked = answer.and_then(|output| {
+                GpuReport::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| Failure {
+                    what: node.clone(),
+                    doing: doing.to_owned(),
+                    message: "it broke off while it was looked at".to_owned(),
+                    hint: "log in and look at it".to_owned(),
+                })
+            });
             match looked {
                 Ok(report) => drop(reports.insert(node, report)),
-                Err(error) => drop(unseen.insert(node, error)),
+                Err(failure) => drop(unseen.insert(node, failure)),
             }
         }
         let (mut seen, mut proposals) = compare_gpus(&design, architecture, &reports);
@@ -94,7 +73,7 @@ impl Engine {
         });
         let mut rows = Vec::new();
         for node in workers {
-            if let Some((message, hint)) = unseen.remove(&node.name) {
+            if let Some(failure) = unseen.remove(&node.name) {
                 let designed: Vec<String> = design
                     .group(&node.group)
                     .map(|group| group.gpus.iter().map(ToString::to_string).collect())
@@ -105,8 +84,8 @@ impl Engine {
                     designed: designed.join(","),
                     found: "unknown".to_owned(),
                     state: GpuState::Bad,
-                    detail: message,
-                    help: hint,
+                    detail: failure.message,
+                    help: failure.hint,
                 });
             } else if let Some(place) = seen.iter().position(|row| row.node == node.name) {
                 rows.push(seen.remove(place));

@@ -144,42 +144,50 @@ fn images(
     found: &Inventory,
     existing: &BTreeMap<&str, &NodeResource>,
 ) {
-    let have: BTreeSet<&str> = found.images.iter().map(String::as_str).collect();
-    let mut needed = BTreeSet::new();
+    let made = nodes.iter().filter(|node| {
+        !existing
+            .get(node.name.as_str())
+            .is_some_and(|found| !matches!(found.state, NodeState::Failed(_)) && found.flavor == node.flavor)
+    });
+    for recipe in missing_images(made, recipes, flavors, found) {
+        let packages = plural(recipe.packages.len(), "package");
+        plan.push(
+            "images",
+            Verb::Build,
+            format!("image {}", recipe.name),
+            format!("{packages} and what they need"),
+            Action::BuildImage(recipe.tag()),
+        );
+    }
+}
+
+/// The recipes of images that these nodes are made from and that the provider hasn't got, in build order.
+pub(crate) fn missing_images<'a, 'b>(
+    nodes: impl Iterator<Item = &'b Node>,
+    recipes: &'a [Recipe],
+    flavors: &BTreeMap<String, Flavor>,
+    found: &Inventory,
+) -> Vec<&'a Recipe> {
+    let mut missing = BTreeSet::new();
     for node in nodes {
         let name = image_name(node, flavors);
-        let usable = existing
-            .get(node.name.as_str())
-            .is_some_and(|found| !matches!(found.state, NodeState::Failed(_)) && found.flavor == node.flavor);
-        if usable {
-            continue;
-        }
         let mut next = recipes.iter().find(|recipe| recipe.name == name);
         while let Some(recipe) = next {
             let tag = recipe.tag();
-            if have.contains(tag.as_str()) {
+            if found.images.contains(&tag) {
                 break;
             }
             next = match &recipe.base {
                 Base::Recipe(parent) => recipes.iter().find(|recipe| recipe.tag() == *parent),
                 Base::Distribution(_) => None,
             };
-            needed.insert(tag);
+            missing.insert(tag);
         }
     }
-    for recipe in recipes {
-        let tag = recipe.tag();
-        if needed.contains(&tag) {
-            let packages = plural(recipe.packages.len(), "package");
-            plan.push(
-                "images",
-                Verb::Build,
-                format!("image {}", recipe.name),
-                format!("{packages} and what they need"),
-                Action::BuildImage(tag),
-            );
-        }
-    }
+    recipes
+        .iter()
+        .filter(|recipe| missing.contains(&recipe.tag()))
+        .collect()
 }
 
 /// The recipe that a node is made from: GPUs that are only counted need none of CUDA's libraries, which are large.

@@ -1,12 +1,13 @@
 //! Commands on nodes: actions, recorded in the history and not planned.
 
-use clusterbook_transport::{RemoteCommand, Stream};
+use clusterbook_transport::{Output, RemoteCommand, Stream};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Session};
 use crate::error::{Error, Failure};
+use crate::reach::Access;
 use crate::state::ActionRow;
 use crate::stop::Stop;
 
@@ -58,42 +59,23 @@ impl Engine {
     ) -> Result<Vec<RunResult>, Error> {
         let (session, accesses) = self.select(cluster, selection).await?;
         let remote = RemoteCommand::new(command).with_stdin(stdin.to_vec());
-        let reach = session.reach.clone();
-        let runs: Vec<BoxFuture<'_, RunResult>> = accesses
+        let answers = self
+            .ask(&session, accesses, &remote, "running a command", on_output, stop)
+            .await;
+        let results: Vec<RunResult> = answers
             .into_iter()
-            .map(|(node, access)| {
-                let (reach, remote, stop) = (reach.clone(), &remote, stop.clone());
-                async move {
-                    let result = match access {
-                        Err(failure) => Outcome::Failed(failure),
-                        Ok(access) => {
-                            let name = node.clone();
-                            let mut sink =
-                                move |stream: Stream, bytes: &[u8]| on_output(&name, stream == Stream::Stderr, bytes);
-                            match reach.run(&access, remote, &mut sink, stop.soon_token()).await {
-                                Ok(output) => Outcome::Ran(NodeOutput {
-                                    stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-                                    stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-                                    code: output.code.unwrap_or(255),
-                                }),
-                                Err(error) => Outcome::Failed(Failure {
-                                    what: node.clone(),
-                                    doing: "running a command".to_owned(),
-                                    message: error.message,
-                                    hint: error.hint,
-                                }),
-                            }
-                        }
-                    };
-                    RunResult { node, result }
-                }
-                .boxed()
+            .map(|(node, answer)| {
+                let result = match answer {
+                    Ok(output) => Outcome::Ran(NodeOutput {
+                        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+                        code: output.code.unwrap_or(255),
+                    }),
+                    Err(failure) => Outcome::Failed(failure),
+                };
+                RunResult { node, result }
             })
             .collect();
-        let results: Vec<RunResult> = futures::stream::iter(runs)
-            .buffered(self.settings().fan_out.max(1))
-            .collect()
-            .await;
         let failed = results
             .iter()
             .filter(|result| !matches!(&result.result, Outcome::Ran(output) if output.code == 0))
@@ -109,6 +91,50 @@ impl Engine {
             },
         )?;
         Ok(results)
+    }
+
+    /// One command on selected nodes, all at once up to the limit: one round trip each, the answers in the selection's order. What
+    /// a node has not answered says what was being done there; nothing is written into the history.
+    pub(crate) async fn ask(
+        &self,
+        session: &Session,
+        accesses: Vec<(String, Result<Access, Failure>)>,
+        command: &RemoteCommand,
+        doing: &str,
+        on_output: &(dyn Fn(&str, bool, &[u8]) + Sync),
+        stop: &Stop,
+    ) -> Vec<(String, Result<Output, Failure>)> {
+        // Boxed one by one: a stream over a closure that borrows can't be shown to be `Send`.
+        let asked: Vec<BoxFuture<'_, (String, Result<Output, Failure>)>> = accesses
+            .into_iter()
+            .map(|(node, access)| {
+                let (reach, stop) = (session.reach.clone(), stop.clone());
+                async move {
+                    let answer = match access {
+                        Err(failure) => Err(failure),
+                        Ok(access) => {
+                            let mut sink =
+                                |stream: Stream, bytes: &[u8]| on_output(&node, stream == Stream::Stderr, bytes);
+                            reach
+                                .run(&access, command, &mut sink, stop.soon_token())
+                                .await
+                                .map_err(|error| Failure {
+                                    what: node.clone(),
+                                    doing: doing.to_owned(),
+                                    message: error.message,
+                                    hint: error.hint,
+                                })
+                        }
+                    };
+                    (node, answer)
+                }
+                .boxed()
+            })
+            .collect();
+        futures::stream::iter(asked)
+            .buffered(self.settings().fan_out.max(1))
+            .collect()
+            .await
     }
 
     /// Writes an action into the history.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clusterbook_providers::ProviderOptions;
 
@@ -22,6 +23,8 @@ pub struct Settings {
     pub templates: BTreeMap<String, String>,
     /// How many nodes are worked with at once.
     pub fan_out: usize,
+    /// How long nodes that may wait for the controller go on once the controller's own node has failed.
+    pub patience: Duration,
     /// Called after every write to the journal. A test ends the process here to prove that the next one goes on.
     pub journalled: Option<fn()>,
 }
@@ -90,6 +93,7 @@ impl Settings {
             run_id: text("TMPLRUN_RUN"),
             templates: BTreeMap::new(),
             fan_out: 64,
+            patience: Duration::from_secs(20),
             journalled: None,
         }
     }

@@ -2,8 +2,6 @@
 
 use clusterbook_model::Design;
 use clusterbook_transport::RemoteCommand;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 
 use crate::engine::Engine;
@@ -165,53 +163,43 @@ impl Engine {
             "if [ -f {path} ]; then stat -L -c '0%a %U:%G' {path} && cat {path}; \
              elif [ -e {path} ]; then echo 'it is no file' >&2; exit 65; else exit 66; fi"
         );
-        let remote = RemoteCommand::new(&command);
-        let reach = session.reach.clone();
-        let looks: Vec<BoxFuture<'_, FileOnNode>> = accesses
+        let doing = "reading the file";
+        let answers = self
+            .ask(
+                &session,
+                accesses,
+                &RemoteCommand::new(&command),
+                doing,
+                &|_, _, _| {},
+                stop,
+            )
+            .await;
+        Ok(answers
             .into_iter()
-            .map(|(node, access)| {
-                let (reach, remote, stop) = (reach.clone(), &remote, stop.clone());
-                async move {
-                    let failed = |message: String, hint: String| {
-                        Found::Failed(Failure {
-                            what: node.clone(),
-                            doing: "reading the file".to_owned(),
-                            message,
-                            hint,
-                        })
-                    };
-                    let found = match access {
-                        Err(failure) => Found::Failed(failure),
-                        Ok(access) => match reach.run(&access, remote, &mut |_, _| {}, stop.soon_token()).await {
-                            Err(error) => failed(error.message, error.hint),
-                            Ok(output) => {
-                                let text = String::from_utf8_lossy(&output.stdout);
-                                match (output.code, text.split_once('\n')) {
-                                    (Some(0), Some((facts, content))) => {
-                                        let (mode, owner) = facts.split_once(' ').unwrap_or((facts, ""));
-                                        Found::There {
-                                            mode: mode.to_owned(),
-                                            owner: owner.to_owned(),
-                                            content: content.to_owned(),
-                                        }
-                                    }
-                                    (Some(66), _) => Found::Absent,
-                                    _ => {
-                                        failed(String::from_utf8_lossy(&output.stderr).trim().to_owned(), String::new())
-                                    }
-                                }
+            .map(|(node, answer)| {
+                let found = answer.map_or_else(Found::Failed, |output| {
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    match (output.code, text.split_once('\n')) {
+                        (Some(0), Some((facts, content))) => {
+                            let (mode, owner) = facts.split_once(' ').unwrap_or((facts, ""));
+                            Found::There {
+                                mode: mode.to_owned(),
+                                owner: owner.to_owned(),
+                                content: content.to_owned(),
                             }
-                        },
-                    };
-                    FileOnNode { node, found }
-                }
-                .boxed()
+                        }
+                        (Some(66), _) => Found::Absent,
+                        _ => Found::Failed(Failure {
+                            what: node.clone(),
+                            doing: doing.to_owned(),
+                            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                            hint: String::new(),
+                        }),
+                    }
+                });
+                FileOnNode { node, found }
             })
-            .collect();
-        Ok(futures::stream::iter(looks)
-            .buffered(self.settings().fan_out.max(1))
-            .collect()
-            .await)
+            .collect())
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clusterbook_engine::{ApplyOptions, Engine, Error, Event, Events, Part, Settings, Stop, Verb};
 use clusterbook_model::Design;
@@ -71,7 +72,9 @@ fn engine(folder: &Path) -> Engine {
         "CLUSTERBOOK_HOME" => Some(home.display().to_string()),
         _ => None,
     };
-    Engine::open(Settings::from_lookup(lookup, "test", jiff::Timestamp::now())).expect("the state folder opens")
+    let mut settings = Settings::from_lookup(lookup, "test", jiff::Timestamp::now());
+    settings.patience = Duration::from_millis(50);
+    Engine::open(settings).expect("the state folder opens")
 }
 
 fn design(nodes: u32, users: &[&str]) -> Design {
@@ -385,6 +388,32 @@ async fn every_node_that_fails_is_named_and_the_others_are_finished() {
     assert!(open.contains(&Some("c1")) && open.contains(&Some("c3")), "{open:?}");
     assert!(!open.contains(&Some("c2")), "c2 was not finished: {open:?}");
     place.apply(&design(3, &[])).await.expect("the next one goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_wait_for_a_controller_that_failed_are_given_up() {
+    let place = Place::new().await;
+    place.world.set_faults(FaultPlan {
+        script: vec![Scripted {
+            operation: Operation::NodeWrite,
+            resource: "master".to_owned(),
+            fault: Fault::ConnectionLost { after: 1 },
+        }],
+        ..FaultPlan::none()
+    });
+    place.world.withhold(Some("service:slurmd"));
+    let Err(Error::Failures { failures, .. }) = place.apply(&design(2, &[])).await else {
+        panic!("the master broke off");
+    };
+    let named: Vec<&str> = failures.iter().map(|failure| failure.what.as_str()).collect();
+    assert_eq!(named, ["master"], "{failures:?}");
+    let plan = place.engine.plan(&design(2, &[]), &Stop::new()).await.expect("a plan");
+    for node in ["master", "c1", "c2"] {
+        let open = plan.changes.iter().any(|change| change.node.as_deref() == Some(node));
+        assert!(open, "{node} is not finished: {:?}", plan.changes);
+    }
+    place.world.withhold(None);
+    place.apply(&design(2, &[])).await.expect("the next one goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,17 @@ use crate::stacks::{Barrier, Stack};
 /// How often the provider is asked whether the nodes still run.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
+/// Where the master is, as far as workers care.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    /// Its controller isn't asked to start yet.
+    Shut,
+    /// Its controller starts, or runs.
+    Open,
+    /// It has failed, so its controller may never answer.
+    Failed,
+}
+
 /// What is to be done on a node.
 enum Work<'a> {
     /// Everything.
@@ -76,7 +87,8 @@ impl Run<'_> {
         let accesses = self
             .accesses(works.iter().map(|(node, _)| node.name.as_str()).collect())
             .await?;
-        let gate = watch::channel(!works.iter().any(|(node, _)| node.role == Role::Master)).0;
+        let starts = works.iter().any(|(node, _)| node.role == Role::Master);
+        let gate = watch::channel(if starts { Gate::Shut } else { Gate::Open }).0;
         let permits = Semaphore::new(self.engine.settings().fan_out.max(1));
         let mut outcomes = Vec::new();
         {
@@ -88,14 +100,15 @@ impl Run<'_> {
                 let mut deaths = dead.subscribe();
                 let (stack, gate, permits) = (stack.as_ref(), &gate, &permits);
                 under_way.push(async move {
-                    tokio::select! {
+                    let outcome = tokio::select! {
                         outcome = this.node(node, work, access, stack, gate, permits) => outcome,
                         // The sender outlives every receiver, so waiting can't fail.
-                        _ = deaths.wait_for(|dead: &BTreeSet<String>| dead.contains(&node.name)) => {
-                            open_gate(gate, node.role == Role::Master);
-                            Outcome::died(&node.name)
-                        }
+                        _ = deaths.wait_for(|dead: &BTreeSet<String>| dead.contains(&node.name)) => Outcome::died(&node.name),
+                    };
+                    if node.role == Role::Master {
+                        gate.send_replace(if outcome.failures.is_empty() { Gate::Open } else { Gate::Failed });
                     }
+                    outcome
                 });
             }
             // A node that dies is given up at once instead of when its connection times out.
@@ -265,7 +278,7 @@ impl Run<'_> {
         work: (Option<&'p str>, Work<'p>),
         access: Option<Access>,
         stack: &dyn Stack,
-        gate: &watch::Sender<bool>,
+        gate: &watch::Sender<Gate>,
         permits: &Semaphore,
     ) -> Outcome<'p> {
         let mut outcome = Outcome {
@@ -284,14 +297,12 @@ impl Run<'_> {
                 "the provider doesn't list it as running",
                 "",
             ));
-            open_gate(gate, is_master);
             return outcome;
         };
         let rounds = match self.rounds(node, work, &access, stack, permits).await {
             Ok(rounds) => rounds,
             Err(error) => {
                 outcome.push(&node.name, "reaching it", error);
-                open_gate(gate, is_master);
                 return outcome;
             }
         };
@@ -299,10 +310,10 @@ impl Run<'_> {
             match round.barrier {
                 Barrier::Nothing => {}
                 // The controller itself has nothing to wait for, and the workers need not wait for what it does now.
-                Barrier::Controller if is_master => open_gate(gate, true),
+                Barrier::Controller if is_master => drop(gate.send_replace(Gate::Open)),
                 Barrier::Controller => {
                     // The sender outlives every receiver, so waiting can't fail.
-                    let _ = gate.subscribe().wait_for(|open| *open).await;
+                    let _ = gate.subscribe().wait_for(|gate| *gate != Gate::Shut).await;
                 }
                 Barrier::Workers => {
                     outcome.last = Some(round);
@@ -314,11 +325,25 @@ impl Run<'_> {
                 continue;
             }
             let permit = permits.acquire().await;
-            self.round(&access, &round, &mut outcome).await;
+            let needs_controller = round.barrier == Barrier::Controller && !is_master;
+            let ended = tokio::select! {
+                () = self.round(&access, &round, &mut outcome) => true,
+                () = self.too_late(gate), if needs_controller => false,
+            };
+            if !ended {
+                outcome.unfinished.extend(round.changes);
+            }
             drop(permit);
         }
-        open_gate(gate, is_master);
         outcome
+    }
+
+    /// Ends a while after the master has failed: slurmd waits for its controller as long as it takes, and this one may never come. What
+    /// it left undone is in the next plan, and the failure to mend is the master's.
+    async fn too_late(&self, gate: &watch::Sender<Gate>) {
+        // The sender outlives every receiver, so waiting can't fail.
+        let _ = gate.subscribe().wait_for(|gate| *gate == Gate::Failed).await;
+        tokio::time::sleep(self.engine.settings().patience).await;
     }
 
     /// Waits for a node and says what to do on it, one round for each barrier.
@@ -495,13 +520,6 @@ fn node_failure(node: &str, doing: &str, message: &str, hint: &str) -> Failure {
         doing: doing.to_owned(),
         message: message.to_owned(),
         hint: hint.to_owned(),
-    }
-}
-
-/// Lets the workers go on. Also when the master failed: they then fail by themselves and say how, instead of hanging.
-fn open_gate(gate: &watch::Sender<bool>, is_master: bool) {
-    if is_master {
-        gate.send_replace(true);
     }
 }
 

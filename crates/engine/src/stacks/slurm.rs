@@ -337,3 +337,64 @@ fn at_boot(unit: &str) -> Item {
         &format!("/usr/lib/systemd/system/{unit}.service"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use clusterbook_model::{Architecture, Design, DesignFile, Renderer, Size};
+
+    use super::*;
+    use crate::item::Kind;
+    use crate::stacks::Stack as _;
+
+    /// Everything that phases place on some node of a design.
+    fn placed(design: &Design) -> Vec<String> {
+        let flavors = design.nodes().into_iter().map(|node| {
+            let flavor = Flavor {
+                name: node.flavor.clone(),
+                cpus: 8,
+                memory: Size::from_gib(16),
+                gpus: 8,
+                architecture: Architecture::Native,
+            };
+            (node.flavor, flavor)
+        });
+        let stack = Slurm::new(&Context {
+            design,
+            flavors: &flavors.collect(),
+            munge_key: Secret::new("key"),
+            shared_disks: true,
+            cgroups: true,
+            renderer: &Renderer::new(BTreeMap::new()).unwrap(),
+        })
+        .unwrap();
+        let mut paths = Vec::new();
+        for node in design.nodes() {
+            for item in stack.phases(&node).iter().flat_map(|phase| &phase.items) {
+                if let Kind::File { path, .. } | Kind::Link { path, .. } = &item.kind {
+                    paths.push(path.clone());
+                }
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    #[test]
+    fn what_phases_place_nobody_is_offered_to_edit() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/designs/good");
+        let mut seen = 0;
+        for entry in fs_err::read_dir(folder).unwrap() {
+            let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
+            let design = DesignFile::parse(&text).unwrap().design().clone();
+            for path in placed(&design) {
+                seen += 1;
+                let mut value = serde_json::to_value(&design).unwrap();
+                value["files"] = serde_json::json!([{"path": path, "content": "mine"}]);
+                let faults = Design::from_parameters(&value).expect_err(&path).to_string();
+                assert!(faults.contains("files[0]"), "{path}: {faults}");
+            }
+        }
+        assert!(seen > 100, "{seen} paths");
+    }
+}

@@ -61,6 +61,7 @@ pub struct World {
 struct Inner {
     state: State,
     chance: Chance,
+    withheld: Option<String>,
 }
 
 impl World {
@@ -70,6 +71,7 @@ impl World {
             inner: Mutex::new(Inner {
                 state: State::default(),
                 chance: Chance::new(seed, plan),
+                withheld: None,
             }),
         })
     }
@@ -82,6 +84,20 @@ impl World {
     /// Changes the faults from now on.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.lock().chance.set_plan(plan);
+    }
+
+    /// From now on, whoever wants to change this key of a node waits for an answer that never comes, as for a daemon that waits for
+    /// another; `None` lets everybody through again.
+    pub fn withhold(&self, key: Option<&str>) {
+        self.lock().withheld = key.map(str::to_owned);
+    }
+
+    /// Doesn't end while one of these keys is withheld.
+    async fn let_through(&self, writes: &[NodeWrite]) {
+        let withheld = self.lock().withheld.clone();
+        if withheld.is_some_and(|key| writes.iter().any(|write| write.key == key)) {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// What was asked so far.
@@ -355,6 +371,7 @@ impl Memory {
         match &self.link {
             Link::Here(world) => {
                 self.delay(world).await;
+                world.let_through(writes).await;
                 world.node_write(cluster_id, node, apply, writes)
             }
             Link::There(client) => {

@@ -206,7 +206,12 @@ async fn talk(world: &World, stream: UnixStream) -> std::io::Result<()> {
             tokio::time::sleep(latency).await;
         }
         let reply = match serde_json::from_str(&line) {
-            Ok(call) => answer(world, call),
+            Ok(call) => {
+                if let Call::NodeWrite { writes, .. } = &call {
+                    world.let_through(writes).await;
+                }
+                answer(world, call)
+            }
             Err(error) => Reply::Refused(error.to_string()),
         };
         let mut text = serde_json::to_vec(&reply)?;

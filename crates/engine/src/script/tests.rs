@@ -1,0 +1,443 @@
+//! Scripts as nodes run them, with this machine's shell.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::item::{Content, digest};
+use crate::stacks::Barrier;
+
+/// The scripts are real shell, so they are run by the real shell, on a folder that stands for a node.
+struct Node {
+    root: tempfile::TempDir,
+    owner: String,
+}
+
+impl Node {
+    fn new() -> Self {
+        let name = |flag| {
+            let output = Command::new("id").arg(flag).output().expect("id runs");
+            String::from_utf8(output.stdout).expect("a name").trim().to_owned()
+        };
+        Self {
+            root: tempfile::tempdir().expect("a folder"),
+            owner: format!("{}:{}", name("-un"), name("-gn")),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.root.path().join(name).display().to_string()
+    }
+
+    fn file(&self, name: &str, text: &str) -> Item {
+        Item::file_of(&self.path(name), 0o640, &self.owner, Content::Text(text.into()))
+    }
+
+    fn run(&self, script: &str) -> (String, String) {
+        let script = script.replace("/var/lib/clusterbook", &self.path("state"));
+        let mut shell = Command::new("/bin/sh")
+            .arg("-s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        shell
+            .stdin
+            .take()
+            .expect("its input")
+            .write_all(script.as_bytes())
+            .expect("it reads");
+        let output = shell.wait_with_output().expect("it ends");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (text(output.stdout), text(output.stderr))
+    }
+
+    fn look(&self, items: &[Item]) -> Facts {
+        let (output, said) = self.run(&observe(items));
+        read_facts(items, &output).unwrap_or_else(|| panic!("broke off: {said}"))
+    }
+
+    fn change(&self, number: u64, steps: &[Step]) -> Result<Vec<StepOutcome>, Refused> {
+        let (output, said) = self.run(&apply("0123456789ab", number, steps));
+        read_outcomes(steps.len(), &output, &said)
+    }
+}
+
+fn fresh(items: &[Item]) -> Vec<Step> {
+    items.iter().map(|item| Step::blind(item.clone())).collect()
+}
+
+fn seen(items: &[Item], facts: &Facts) -> Vec<Step> {
+    items
+        .iter()
+        .map(|item| Step {
+            item: item.clone(),
+            expected: facts.get(&item.key).cloned(),
+            stale: false,
+        })
+        .collect()
+}
+
+#[test]
+fn what_was_applied_is_what_is_then_found() {
+    let node = Node::new();
+    let items = [
+        Item::directory(&node.path("deep/folder"), 0o750, &node.owner),
+        node.file("deep/folder/plain", "one\ntwo $HOME `id` \\ 'quoted'\n"),
+        node.file("no newline at the end", "x"),
+        node.file("empty", ""),
+        node.file("日本語", "計算機\n"),
+        node.file("tricky", "end-of-file-7c1d\n"),
+        Item::link(&node.path("deep/link"), "../elsewhere"),
+    ];
+    assert!(node.look(&items).values().all(|found| found == ABSENT));
+    assert_eq!(node.change(1, &fresh(&items)), Ok(vec![StepOutcome::Done; items.len()]));
+    let facts = node.look(&items);
+    for item in &items {
+        assert_eq!(facts[&item.key], item.want, "{}", item.key);
+    }
+    assert_eq!(
+        fs_err::read_to_string(node.path("deep/folder/plain")).expect("it is there"),
+        "one\ntwo $HOME `id` \\ 'quoted'\n"
+    );
+}
+
+#[test]
+fn what_changed_since_the_plan_is_reported_and_left_alone() {
+    let node = Node::new();
+    let first = [node.file("conf", "a\n"), node.file("other", "b\n")];
+    node.change(1, &fresh(&first)).expect("it is carried out");
+    let facts = node.look(&first);
+    let wanted = [node.file("conf", "new\n"), node.file("other", "new\n")];
+    fs_err::write(node.path("conf"), "a person's own\n").expect("it is written");
+    let outcomes = node.change(2, &seen(&wanted, &facts)).expect("it is carried out");
+    assert!(matches!(&outcomes[0], StepOutcome::Drift { found } if *found != facts[&first[0].key]));
+    assert_eq!(outcomes[1], StepOutcome::Done);
+    assert_eq!(
+        fs_err::read_to_string(node.path("conf")).expect("it is there"),
+        "a person's own\n"
+    );
+}
+
+#[test]
+fn a_failure_ends_the_script_and_says_why() {
+    let node = Node::new();
+    fs_err::write(node.path("in the way"), "").expect("it is written");
+    let items = [
+        node.file("before", "x\n"),
+        node.file("in the way/file", "x\n"),
+        node.file("after", "x\n"),
+    ];
+    let outcomes = node.change(1, &fresh(&items)).expect("it is carried out");
+    assert_eq!(outcomes[0], StepOutcome::Done);
+    assert!(
+        matches!(&outcomes[1], StepOutcome::Failed(why) if why.contains("in the way")),
+        "{outcomes:?}"
+    );
+    assert_eq!(outcomes[2], StepOutcome::NotReached);
+}
+
+#[test]
+fn an_older_apply_is_refused_and_changes_nothing() {
+    let node = Node::new();
+    node.change(7, &fresh(&[node.file("conf", "seven\n")]))
+        .expect("the newer one");
+    let older = node.change(6, &fresh(&[node.file("conf", "six\n")]));
+    assert_eq!(older, Err(Refused::Fence(7)));
+    assert_eq!(
+        fs_err::read_to_string(node.path("conf")).expect("it is there"),
+        "seven\n"
+    );
+    node.change(7, &fresh(&[node.file("conf", "again\n")]))
+        .expect("the same one");
+}
+
+#[test]
+fn half_a_script_does_nothing() {
+    let node = Node::new();
+    let script = apply(
+        "0123456789ab",
+        1,
+        &fresh(&[node.file("conf", "x\n"), node.file("conf2", "y\n")]),
+    );
+    node.run(&script[..script.len() - "change </dev/null\n".len() - 2]);
+    assert!(!fs_err::exists(node.path("conf")).expect("it can be looked at"));
+    assert_eq!(read_facts(&[], "@managed\n"), None, "a look that broke off is no look");
+}
+
+fn edited(node: &Node, name: &str, content: &str) -> Item {
+    let file = clusterbook_model::EditedFile {
+        path: node.path(name),
+        nodes: vec!["all".to_owned()],
+        mode: "0750".to_owned(),
+        owner: node.owner.clone(),
+        reload: Vec::new(),
+        restart: Vec::new(),
+        content: content.to_owned(),
+    };
+    Item::edited(&file, Vec::new())
+}
+
+#[test]
+fn what_was_there_before_the_first_edit_is_put_back() {
+    let node = Node::new();
+    let (old, new) = (node.path("old.conf"), node.path("deep/new.conf"));
+    fs_err::write(&old, "from the package\n").expect("a file");
+    let mode = |path: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs_err::metadata(path).expect("a file").permissions().mode() & 0o777
+    };
+    let before = mode(&old);
+    let items = |content: &str| {
+        [
+            edited(&node, "old.conf", content),
+            edited(&node, "deep/new.conf", content),
+        ]
+    };
+    for content in ["one\n", "two\n"] {
+        let (said, trouble) = node.run(&apply("0123456789ab", 1, &fresh(&items(content))));
+        let outcomes = read_outcomes(2, &said, &trouble).expect("it is not refused");
+        assert_eq!(outcomes, [StepOutcome::Done, StepOutcome::Done], "{trouble}");
+        assert_eq!(fs_err::read_to_string(&old).expect("a file"), content);
+        assert_eq!(mode(&new), 0o750);
+    }
+    let (said, _) = node.run(&observe(&items("two\n")));
+    let facts = read_facts(&items("two\n"), &said).expect("a whole look");
+    assert!(
+        items("two\n").iter().all(|item| facts[&item.key] == item.want),
+        "{facts:?}"
+    );
+
+    // A look that asks for none of them still tells that they are edited.
+    let (said, _) = node.run(&observe(&[]));
+    let facts = read_facts(&[], &said).expect("a whole look");
+    let keys: Vec<&str> = facts.keys().map(String::as_str).collect();
+    assert_eq!(keys, [format!("edit:{new}"), format!("edit:{old}")]);
+
+    let back = [Item::not_edited(&old), Item::not_edited(&new)];
+    let steps: Vec<Step> = back
+        .iter()
+        .map(|item| Step {
+            item: item.clone(),
+            expected: Some(EDITED.to_owned()),
+            stale: false,
+        })
+        .collect();
+    let (said, trouble) = node.run(&apply("0123456789ab", 2, &steps));
+    let outcomes = read_outcomes(2, &said, &trouble).expect("it is not refused");
+    assert_eq!(outcomes, [StepOutcome::Done, StepOutcome::Done], "{trouble}");
+    assert_eq!(fs_err::read_to_string(&old).expect("a file"), "from the package\n");
+    assert_eq!(mode(&old), before);
+    assert!(!fs_err::exists(&new).expect("it can be looked at"));
+    let (said, _) = node.run(&observe(&[]));
+    assert!(read_facts(&[], &said).expect("a whole look").is_empty());
+}
+
+#[test]
+fn a_folder_is_not_replaced_by_a_file() {
+    let node = Node::new();
+    fs_err::create_dir(node.path("conf")).expect("a folder");
+    let (said, trouble) = node.run(&apply("0123456789ab", 1, &fresh(&[edited(&node, "conf", "x\n")])));
+    let outcomes = read_outcomes(1, &said, &trouble).expect("it is not refused");
+    assert!(
+        matches!(&outcomes[0], StepOutcome::Failed(said) if said.contains("is a folder")),
+        "{outcomes:?}"
+    );
+}
+
+#[test]
+fn a_controllers_configuration_is_tried_before_anything_else_is_done() {
+    let conf = Item::file("/etc/slurm/slurm.conf", 0o644, "SchedulerTyp=x\n");
+    let daemon = Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&conf]).tried(Trial::Slurmctld);
+    let steps = |expected: Option<&str>| {
+        [
+            Step {
+                item: conf.clone(),
+                expected: expected.map(str::to_owned),
+                stale: false,
+            },
+            Step {
+                item: daemon.clone(),
+                expected: None,
+                stale: expected.is_some(),
+            },
+        ]
+    };
+    let script = apply("0123456789ab", 1, &steps(Some("644 root:root sum")));
+    let place = |text: &str| script.rfind(text).unwrap_or_else(|| panic!("{text} is not there"));
+    assert!(place("trial_slurmctld || finish 0 1") < place("stamp/slurmctld"));
+    assert!(place("trial_put slurm.conf") < place("put /etc/slurm/slurm.conf"));
+    // A new node has nothing that could be spared.
+    assert!(!apply("0123456789ab", 1, &steps(None)).contains("trial_put slurm.conf"));
+}
+
+#[test]
+fn daemons_accounts_and_mounts_are_read_from_what_systems_print() {
+    let items = [
+        Item::service("munge", Refresh::Restart, &[]),
+        Item::service("slurmd", Refresh::Restart, &[]),
+        Item::account("taro", 2001, "/home/taro"),
+        Item::mount("/home"),
+        Item::slurm_node("c1", None),
+        Item::slurm_node("c2", None),
+        Item::slurm_node("c3", None),
+        Item::slurm_node("c4", None),
+        Item::slurm_node("g1", None),
+        Item::mount_unit(
+            "data\\x2d1.mount",
+            "/data-1",
+            &Item::file("/etc/systemd/system/x", 0o644, ""),
+        ),
+    ];
+    let output = "@user\ntaro:x:2001:2001:clusterbook:/home/taro:/bin/bash\n@managed\n\
+        taro:x:2001:2001:clusterbook:/home/taro:/bin/bash\nhanako:x:2002:2002:clusterbook:/home/hanako:/bin/bash\n\
+        @unit\nNames=munge.service\nActiveState=active\n\nActiveState=activating\nNames=slurmd-alias.service slurmd.service\n\
+        \nNames=data\\x2d1.mount\nActiveState=active\n@stamp\nmunge 0123\ndata\\x2d1.mount 4567\n@mount\n/dev/vda /home ext4 rw 0 0\n\
+        @slurm\nc1|idle|none\nc2|down*|Not responding\nc3|drained|disk\n\
+        g1|drained|gres/gpu count reported lower than configured (0 < 2)\n@end\n";
+    let facts = read_facts(&items, output).expect("a whole look");
+    let found = |item: &Item| facts[&item.key].as_str();
+    assert_eq!(found(&items[0]), "active 0123");
+    assert_eq!(found(&items[1]), "activating none");
+    assert_eq!(found(&items[2]), items[2].want);
+    assert_eq!(found(&items[3]), "mounted");
+    assert_eq!(found(&items[4]), "up");
+    assert_eq!(found(&items[5]), "down*");
+    assert_eq!(found(&items[6]), "up", "what a person drained is left alone");
+    assert_eq!(found(&items[7]), ABSENT);
+    assert_eq!(found(&items[8]), "drained", "what Slurm drained by itself is not");
+    assert_eq!(found(&items[9]), "active 4567");
+    assert!(
+        facts.contains_key("user:hanako"),
+        "an account of ours that left the design is seen"
+    );
+}
+
+fn an_account(limits: &str) -> (clusterbook_model::Design, Vec<Item>) {
+    let parameters = serde_json::json!({
+        "name": "demo",
+        "accounting": {"accounts": [{"name": "lab", "fairshare": 2, "limits": {"MaxJobs": 3}}, {"name": "guests"}]},
+        "users": [{"name": "taro", "accounts": ["lab", "guests"], "limits": {"MaxTRESPerJob": limits}}],
+    });
+    let design = clusterbook_model::Design::from_parameters(&parameters).expect("a design");
+    let accounting = &design.accounting;
+    let user = &design.users[0];
+    let held: Vec<_> = accounting
+        .accounts_of(user)
+        .into_iter()
+        .map(|name| (name, user.limits.below(&accounting.limits_of(name))))
+        .collect();
+    let items = vec![
+        Item::slurm_account(&accounting.accounts[0], &accounting.limits_of("lab")),
+        Item::slurm_user(user, &held),
+        Item::no_slurm_user("hanako"),
+    ];
+    (design, items)
+}
+
+#[test]
+fn accounts_are_read_from_what_sacctmgr_prints() {
+    let (_, items) = an_account("cpu=4");
+    let output = "@managed\n@association\nroot|||1||||||||||||\nroot|root||1||||||||||||\n\
+        lab||root|2|||||||3|||||\nlab|taro||1|||||||3||cpu=4|||\nguests||root|1||||||||||||\nguests|taro||1|||||||||cpu=4|||\n\
+        guests|hanako||1||||||||||||\nold||root|1||||||||||||\ntheirs||root|1||||||||||||\ntheirs|ichiro||1||||||||||||\n\
+        @account\nroot|root\nlab|clusterbook\nguests|clusterbook\nold|clusterbook\ntheirs|the centre\n\
+        @slurm-user\nroot|root\ntaro|lab\nhanako|guests\nichiro|theirs\n@end\n";
+    let facts = read_facts(&items, output).expect("a whole look");
+    assert_eq!(facts[&items[0].key], items[0].want);
+    assert_eq!(facts[&items[1].key], items[1].want);
+    assert_ne!(facts[&items[2].key], ABSENT, "somebody who must go");
+    assert!(
+        facts.contains_key("slurm-account:old"),
+        "an account of ours that left the design"
+    );
+    assert!(
+        !facts.contains_key("slurm-account:theirs") && !facts.contains_key("slurm-user:ichiro"),
+        "an administrator's own accounts are nobody's business here"
+    );
+    assert!(!facts.contains_key("slurm-user:root"), "root stays");
+    let (_, others) = an_account("cpu=8");
+    assert_ne!(others[1].want, items[1].want);
+    // Slurm without a database, or one that doesn't answer, has none of them.
+    let empty = read_facts(&items, "@managed\n@association\n@account\n@slurm-user\n@end\n").expect("a whole look");
+    assert!(empty.values().all(|found| found == ABSENT));
+}
+
+/// The functions are run by a real shell, with a `sacctmgr` that keeps nothing and writes down what it was told.
+#[test]
+fn accounts_are_brought_about_by_sacctmgr() {
+    let node = Node::new();
+    let log = node.path("told");
+    let (_, items) = an_account("cpu=4");
+    let pretended = format!(
+        "sacctmgr() {{ case \"$*\" in *show*account=root*) echo root ;; *show*tres*) echo 'gres|gpu' ;; *show*) ;; \
+         *) echo \"$*\" >>{log} ;; esac; }}\nscancel() {{ :; }}\nchange() {{"
+    );
+    let script = apply("0123456789ab", 1, &fresh(&items)).replacen("change() {", &pretended, 1);
+    let (output, said) = node.run(&script);
+    assert_eq!(
+        read_outcomes(items.len(), &output, &said),
+        Ok(vec![StepOutcome::Done; 3]),
+        "{said}"
+    );
+    let told = fs_err::read_to_string(&log).expect("it was told something");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines[0],
+        "-Qi add account lab parent=root organization=clusterbook description=lab"
+    );
+    assert!(lines[1].starts_with("-Qi modify account where name=lab set organization=clusterbook fairshare=2"));
+    assert!(lines[1].contains(" MaxJobs=3 "), "{told}");
+    assert!(
+        lines[1].contains(" GrpTRES=billing=-1,cpu=-1,mem=-1,node=-1,gres/gpu=-1 "),
+        "limits on GPUs are lifted where there are any: {told}"
+    );
+    assert_eq!(lines[2], "-Qi add user taro account=lab defaultaccount=lab");
+    assert_eq!(lines[3], "-Qi add user taro account=guests defaultaccount=lab");
+    assert!(lines[4].starts_with("-Qi modify user where name=taro set defaultaccount=lab fairshare=1 "));
+    assert!(
+        lines[4].contains(" MaxTRESPerJob=billing=-1,cpu=4,mem=-1,node=-1,gres/gpu=-1 "),
+        "{told}"
+    );
+    assert_eq!(lines.len(), 5, "nobody is there who must go: {told}");
+}
+
+#[test]
+fn a_daemon_reads_again_what_was_edited_behind_its_back() {
+    let conf = Item::file("/etc/slurm/slurm.conf", 0o644, "ReturnToService=2\n");
+    let daemon = Item::service("slurmctld", Refresh::ScontrolReconfigure, &[&conf]);
+    let mut facts = Facts::from([
+        (conf.key.clone(), "644 root:root somebody's".to_owned()),
+        (daemon.key.clone(), daemon.want.clone()),
+    ]);
+    let wanted = || {
+        vec![
+            ("controller", Barrier::Nothing, conf.clone()),
+            ("controller", Barrier::Nothing, daemon.clone()),
+        ]
+    };
+    let differences = crate::observe::differences(wanted(), &facts);
+    let steps: Vec<Step> = differences.into_iter().map(|difference| difference.step).collect();
+    assert_eq!(steps.len(), 2, "the file, and the daemon that may have read it");
+    let script = apply("0123456789ab", 1, &steps);
+    let forgets = script.find("rm -f \"$state\"/stamp/slurmctld").expect("its stamp goes");
+    assert!(
+        forgets < script.find("put /etc/slurm/slurm.conf").expect("the file is put"),
+        "first of all"
+    );
+    facts.insert(conf.key.clone(), conf.want.clone());
+    assert!(crate::observe::differences(wanted(), &facts).is_empty());
+}
+
+#[test]
+fn a_daemon_is_refreshed_when_anything_that_it_reads_changes() {
+    let service = |text: &str| Item::service("munge", Refresh::Restart, &[&Item::file("/etc/key", 0o400, text)]).want;
+    assert_ne!(service("a"), service("b"));
+    assert_eq!(service("a"), service("a"));
+    assert_ne!(
+        digest(["ab", "c"]),
+        digest(["a", "bc"]),
+        "parts don't run into each other"
+    );
+}
