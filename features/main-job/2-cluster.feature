@@ -32,6 +32,35 @@ Feature: What the notebooks have built is a real Slurm cluster
       rank 3 of 4 on c2 as taro
       """
 
+  Scenario: A user compiles an MPI program and runs it on two nodes
+    When taro submits this job
+      """
+      #!/bin/bash -l
+      #SBATCH --nodes=2 --ntasks-per-node=1 --time=5
+      module load gnu openmpi
+      cat > sum.c <<'END'
+      #include <mpi.h>
+      #include <stdio.h>
+      int main(int count, char **words) {
+        int rank, size, sum;
+        MPI_Init(&count, &words);
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        MPI_Comm_size(MPI_COMM_WORLD, &size);
+        int mine = rank + 1;
+        MPI_Allreduce(&mine, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+        printf("rank %d of %d: the sum is %d\n", rank, size, sum);
+        MPI_Finalize();
+      }
+      END
+      mpicc -o sum sum.c && srun ./sum
+      """
+    Then the job is COMPLETED within 60 s
+    And its output is, in any order
+      """
+      rank 0 of 2: the sum is 3
+      rank 1 of 2: the sum is 3
+      """
+
   Scenario: A job that fails is a failed job
     When taro submits this job
       """

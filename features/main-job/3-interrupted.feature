@@ -57,6 +57,33 @@ Feature: Whatever is interrupted goes on from there
     And the provider lists 2 running nodes, 1 disk and 1 network
 
   @commit
+  Scenario: A controller that doesn't start is an error with its own words, and nothing waits for it
+    Given the design
+      """
+      schema: 1
+      name: {cluster}
+      master: {flavor: tiny}
+      groups:
+        - {name: compute, nodes: 1, hosts: "c[1-9]", flavor: tiny}
+      slurm_conf: {SchedulerType: sched/nonsense}
+      """
+    When "clusterbook apply {cluster} --yes" runs
+    Then it ends with exit code 1
+    And it says "cannot find sched plugin for sched/nonsense"
+    And it takes at most 120 s
+    Given the design
+      """
+      schema: 1
+      name: {cluster}
+      master: {flavor: tiny}
+      groups:
+        - {name: compute, nodes: 1, hosts: "c[1-9]", flavor: tiny}
+      """
+    When "clusterbook apply {cluster} --yes" runs
+    Then it succeeds
+    And Slurm says that "c1" are idle, and knows no other node
+
+  @commit
   Scenario: A node dies during 020: the error names it, and the next run heals it
     Given a new folder with the notebooks
     And notebook 010 has run

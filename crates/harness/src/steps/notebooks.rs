@@ -92,19 +92,17 @@ async fn start_one(trial: &mut Trial, number: String, step: &Step) -> Outcome {
     Ok(())
 }
 
-#[when(expr = "tmplrun runs the flow {string} with")]
-async fn run_flow(trial: &mut Trial, name: String, step: &Step) -> Outcome {
-    let place = trial.place()?;
-    let arguments = flow(&place, &name, step);
-    trial.ran = Some(place.run("tmplrun", &arguments).await?);
-    Ok(())
-}
-
-#[when(expr = "tmplrun runs every cell of the flow {string} twice with")]
-async fn run_flow_twice(trial: &mut Trial, name: String, step: &Step) -> Outcome {
+/// The whole flow, or what comes before or after a notebook, that one included.
+#[when(regex = r#"^tmplrun runs (every cell of )?the flow "(\w+)"(?: twice)?(?: (from|until) (\d+))? with$"#)]
+async fn run_flow(trial: &mut Trial, each: String, name: String, side: String, number: String, step: &Step) -> Outcome {
     let place = trial.place()?;
     let mut arguments = flow(&place, &name, step);
-    arguments.extend(["--repeat-cells", "2"].map(str::to_owned));
+    if !each.is_empty() {
+        arguments.extend(["--repeat-cells", "2"].map(str::to_owned));
+    }
+    if !side.is_empty() {
+        arguments.extend([format!("--{side}"), number]);
+    }
     trial.ran = Some(place.run("tmplrun", &arguments).await?);
     Ok(())
 }
