@@ -277,6 +277,40 @@ fn one_cell_holds_the_parameters_and_explains_each() {
     }
 }
 
+/// In a flow, what a notebook hands on becomes the parameter of that name in the notebooks after it.
+#[test]
+fn what_a_notebook_hands_on_is_no_parameter_of_another() {
+    let notebooks = notebooks();
+    let texts = |wanted: fn(&Cell) -> bool| {
+        let cells = notebooks.iter().flat_map(move |(number, (_, notebook))| {
+            let cells = notebook.cells.iter().filter(move |cell| wanted(cell));
+            cells.map(move |cell| (number.as_str(), cell.text()))
+        });
+        cells.collect::<Vec<(&str, String)>>()
+    };
+    let mut parameters: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (number, text) in texts(Cell::is_parameters) {
+        for (name, _) in text.lines().filter_map(|line| line.split_once(" = ")) {
+            parameters.entry(name.to_owned()).or_default().insert(number);
+        }
+    }
+    let mut handed_on = 0;
+    for (number, text) in texts(Cell::is_code) {
+        for call in text.split("cb.result(").skip(1) {
+            for name in call.split([',', '(']).filter_map(|part| part.split_once('=')) {
+                let name = name.0.trim();
+                handed_on += 1;
+                let takers = parameters.get(name);
+                assert!(
+                    takers.is_none(),
+                    "{number} hands on `{name}`, which would become a parameter of {takers:?}"
+                );
+            }
+        }
+    }
+    assert!(handed_on > 5, "{handed_on} results");
+}
+
 #[test]
 fn only_a_default_in_010_names_a_provider() {
     for (number, (path, notebook)) in notebooks() {

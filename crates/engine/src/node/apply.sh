@@ -165,8 +165,23 @@ service() {
             systemctl status --no-pager --lines=20 "$1.service" >&2
             return 1
         }
+        [ "$3" != reconfigure ] || answers "$1" || return 1
     fi
     echo "$2" >"$state/stamp/$1"
+}
+
+# answers UNIT: the controller that was started answers. It says that it is ready before it has loaded all that its configuration names.
+answers() {
+    tries=0
+    until scontrol ping 2>/dev/null | grep -q ' is UP'; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 1000 ] || ! systemctl is-active -q "$1.service"; then
+            echo "$1 doesn't answer" >&2
+            systemctl status --no-pager --lines=20 "$1.service" >&2
+            return 1
+        fi
+        sleep 0.05
+    done
 }
 
 # runs UNIT DIGEST: whether it still runs, for a daemon of which nothing is known. One that was started in vain is told again by the next
