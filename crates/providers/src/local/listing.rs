@@ -202,15 +202,32 @@ fn resources(list: impl Iterator<Item = (String, HashMap<String, String>)>) -> V
     sorted.into_values().collect()
 }
 
+/// Podman looks at every image of a list once more, and the list fails as a whole when one of them has been removed in between.
+async fn patiently<T, F>(mut list: impl FnMut() -> F) -> Result<T, bollard::errors::Error>
+where
+    F: Future<Output = Result<T, bollard::errors::Error>>,
+{
+    let mut tries = 0;
+    loop {
+        match list().await {
+            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
+                if message.contains("image not known") && tries < 20 =>
+            {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Tags of the images that are built.
 pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ProviderError> {
     let options = ListImagesOptions {
         filters: Some(HashMap::from([("label".to_owned(), vec![labels::RECIPE.to_owned()])])),
         ..ListImagesOptions::default()
     };
-    let list = engine
-        .docker
-        .list_images(Some(options))
+    let list = patiently(|| engine.docker.list_images(Some(options.clone())))
         .await
         .map_err(|error| explain(error, "inventory"))?;
     let mut tags: Vec<String> = list
@@ -227,4 +244,32 @@ pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ProviderError
     tags.sort();
     tags.dedup();
     Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::errors::Error;
+
+    use super::*;
+
+    fn refusal(message: &str) -> Error {
+        Error::DockerResponseServerError {
+            status_code: 500,
+            message: message.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_that_is_removed_meanwhile_does_not_spoil_the_list() {
+        let mut answers = vec![Ok(7), Err(refusal("locating image with ID \"d887\": image not known"))];
+        let asked = patiently(|| std::future::ready(answers.pop().expect("asked too often")));
+        assert_eq!(asked.await.expect("the second answer"), 7);
+    }
+
+    #[tokio::test]
+    async fn any_other_refusal_is_told_at_once() {
+        let mut answers = vec![Err::<(), _>(refusal("no space left on device"))];
+        let asked = patiently(|| std::future::ready(answers.pop().expect("asked too often")));
+        assert!(asked.await.is_err());
+    }
 }
