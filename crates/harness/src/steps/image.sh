@@ -54,7 +54,9 @@ tensorflow)
         --target "$folder/root/$place" "$package==2.20.0" scikit-learn==1.7.2
     # What only compiles against it.
     rm -rf "$folder/root/$place/tensorflow/include" "$folder/root/$place/bin"
-    tar -C "$folder/root" --owner=0 --group=0 -rf "$folder/layer.tar" "./$place"
+    # Without the folder itself, which Debian has: engines refuse a layer that names a path twice.
+    (cd "$folder/root" && find "./$place" -mindepth 1 -maxdepth 1) >"$folder/list"
+    tar -C "$folder/root" --owner=0 --group=0 -rf "$folder/layer.tar" -T "$folder/list"
     rm -rf "$folder/root"
     ;;
 *)
