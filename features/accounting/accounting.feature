@@ -37,7 +37,7 @@ Feature: Jobs are accounted for, and quotas count
       """
     Then the job waits because of "AssocGrpCPUMinutesLimit"
     When tmplrun runs notebook 052 with
-      | users       | [hanako] |
+      | names       | [hanako] |
       | cancel_jobs | True     |
     Then it succeeds
     And the master answers "sacctmgr -nP show associations where user=hanako format=User" with ""

@@ -19,17 +19,17 @@ Feature: People come and go
       """
     Then the job is RUNNING within 30 s
     When tmplrun runs notebook 052 with
-      | users | [hanako] |
+      | names | [hanako] |
     Then it ends with exit code 1
     And it says "cancel_jobs = True"
     And every node gives the same answer to "id hanako"
     When tmplrun runs notebook 052 with
-      | users       | [hanako] |
+      | names       | [hanako] |
       | cancel_jobs | True     |
     Then it succeeds
     And every node answers "getent passwd hanako || echo nobody" with "nobody"
     And every node gives the same answer to "getent passwd taro"
     And the master answers "cat /home/hanako/thesis.txt" with "thesis"
     When tmplrun runs notebook 052 with
-      | users | [hanako] |
+      | names | [hanako] |
     Then it succeeds

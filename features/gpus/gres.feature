@@ -8,7 +8,7 @@ Feature: Slurm gives GPUs out as GRES
     Given the cluster that the notebooks 010 to 121 have built
     When the times at which the nodes were started are noted
     And tmplrun runs notebook 032 with
-      | gpus | {compute: "t4:2"} |
+      | group_gpus | {compute: "t4:2"} |
     Then it succeeds
     And the nodes were started at the times noted
     And the master answers "sinfo --noheader --format='%N %G'" with "c[1-2] gpu:t4:2"
@@ -40,7 +40,7 @@ Feature: Slurm gives GPUs out as GRES
     Then it ends with exit code 1
     And it says "partition compute has no GPUs of type a100, but t4"
     When tmplrun runs notebook 032 with
-      | gpus | {compute: 0} |
+      | group_gpus | {compute: 0} |
     Then it succeeds
     And the master answers "sinfo --noheader --format=%G" with "(null)"
     And Slurm says that "c1, c2" are idle, and knows no other node

@@ -311,6 +311,30 @@ fn what_a_notebook_hands_on_is_no_parameter_of_another() {
     assert!(handed_on > 5, "{handed_on} results");
 }
 
+/// A parameter that is given to a flow reaches every notebook that has one of that name.
+#[test]
+fn a_parameter_is_of_one_type_in_all_notebooks() {
+    let mut types: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for (number, (_, notebook)) in notebooks() {
+        for cell in notebook.cells.iter().filter(|cell| cell.is_parameters()) {
+            for line in cell.text().lines() {
+                let (Some((name, _)), Some((_, comment))) = (
+                    line.trim_start_matches("let ").split_once(" = "),
+                    line.split_once("  # ").or_else(|| line.split_once("  // ")),
+                ) else {
+                    continue;
+                };
+                let kind = comment.split_once(": ").map_or(comment, |(kind, _)| kind);
+                let (first, known) = types
+                    .entry(name.to_owned())
+                    .or_insert_with(|| (number.clone(), kind.to_owned()));
+                assert_eq!(known, kind, "`{name}` is one thing in {first} and another in {number}");
+            }
+        }
+    }
+    assert!(types.len() > 20, "{} parameters", types.len());
+}
+
 #[test]
 fn only_a_default_in_010_names_a_provider() {
     for (number, (path, notebook)) in notebooks() {
