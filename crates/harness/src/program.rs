@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::problem::{Outcome, Problem, ensure};
 
 /// Longer than anything here takes; a program that needs more hangs.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(1800);
 
 /// A program that ended.
 #[derive(Clone, Debug)]
