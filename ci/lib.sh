@@ -26,6 +26,19 @@ stage() {
     stage_started=$now
     [ -z "$stage_name" ] || say "── $stage_name"
 }
+
+# part NAME COMMAND...: a stage that those after it don't depend on: if it fails they still run, and parts_failed names it.
+parts_failed=
+part() {
+    stage "$1"
+    name=$1
+    shift
+    "$@" || {
+        say "FAILED: $name"
+        parts_failed="${parts_failed:+$parts_failed, }$name"
+    }
+}
+# stages: the end of the last one, and where the time went.
 stages() {
     stage ''
     say ''

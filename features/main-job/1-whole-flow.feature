@@ -30,10 +30,10 @@ Feature: One command builds a cluster, uses it and removes it
     And the provider lists nothing of the cluster
 
   @nightly
-  Scenario: The flow full, in two parts, because its images are put on the cluster in between
+  Scenario Outline: The flow full <times>, in two parts, because its images are put on the cluster in between
     Given a new folder with the notebooks
-    When tmplrun runs the flow "full" until 052 with
-      | compute_nodes | 2                    |
+    When tmplrun runs <what> until 052 with
+      | compute_nodes | <nodes>              |
       | settings      | {MaxJobCount: 20000} |
     Then it succeeds
     And the executed notebooks are "010, 020, 030, 031, 032, 051, 052"
@@ -41,9 +41,10 @@ Feature: One command builds a cluster, uses it and removes it
     Given the image archive "tiny" lies on the cluster as "/home/tiny.tar"
     And the image archive "pytorch" lies on the cluster as "/home/pytorch.tar"
     And the image archive "tensorflow" lies on the cluster as "/home/tensorflow.tar"
-    When tmplrun runs the flow "full" from 061 with
+    When tmplrun runs <what> from 061 with
       | problem_size     | 1000                                |
       | mib              | 16                                  |
+      | repeats          | <repeats>                           |
       | container_image  | docker-archive:/home/tiny.tar       |
       | pytorch_image    | docker-archive:/home/pytorch.tar    |
       | tensorflow_image | docker-archive:/home/tensorflow.tar |
@@ -52,29 +53,10 @@ Feature: One command builds a cluster, uses it and removes it
     And the executed notebooks are "061, 062, 071, 121, 122, 140, 141, 142, 151, 152, 160, 911, 912, 920"
     And the provider lists nothing of the cluster
 
-  @nightly
-  Scenario: Every cell of every notebook may be run twice
-    Given a new folder with the notebooks
-    When tmplrun runs every cell of the flow "full" twice until 052 with
-      | compute_nodes | 1                    |
-      | settings      | {MaxJobCount: 20000} |
-    Then it succeeds
-    And the executed notebooks are "010, 020, 030, 031, 032, 051, 052"
-    And every node answers "cat /etc/motd" with "Welcome."
-    Given the image archive "tiny" lies on the cluster as "/home/tiny.tar"
-    And the image archive "pytorch" lies on the cluster as "/home/pytorch.tar"
-    And the image archive "tensorflow" lies on the cluster as "/home/tensorflow.tar"
-    When tmplrun runs every cell of the flow "full" twice from 061 with
-      | problem_size     | 1000                                |
-      | mib              | 16                                  |
-      | repeats          | 1                                   |
-      | container_image  | docker-archive:/home/tiny.tar       |
-      | pytorch_image    | docker-archive:/home/pytorch.tar    |
-      | tensorflow_image | docker-archive:/home/tensorflow.tar |
-      | training_data    | digits                              |
-    Then it succeeds
-    And the executed notebooks are "061, 062, 071, 121, 122, 140, 141, 142, 151, 152, 160, 911, 912, 920"
-    And the provider lists nothing of the cluster
+    Examples:
+      | times                 | what                                | nodes | repeats |
+      | once                  | the flow "full"                     | 2     | 3       |
+      | with every cell twice | every cell of the flow "full" twice | 1     | 1       |
 
   @commit
   Scenario: Every cell of the notebooks that describe, start and remove may be run twice

@@ -179,7 +179,13 @@ fn line(event: &Event) -> Option<String> {
             format!("Cluster {cluster}, {what} {apply}: {}", count(*changes, "change"))
         }
         Event::Stage { name, changes } => format!("  {name} ({})", count(*changes, "change")),
-        Event::Failed(failure) => format!("  failed: {} ({}): {}", failure.what, failure.doing, failure.message),
+        // What a daemon said may be many lines; they stand in the error at the end.
+        Event::Failed(failure) => format!(
+            "  failed: {} ({}): {}",
+            failure.what,
+            failure.doing,
+            failure.message.lines().next().unwrap_or_default()
+        ),
         Event::Finished {
             changed,
             failed,

@@ -143,6 +143,9 @@ no_account() {
     ! getent group "$1" >/dev/null || groupdel "$1"
 }
 
+# last_words UNIT: what systemd and the unit itself say of it, for whoever has to mend it.
+last_words() { systemctl status --no-pager --lines=20 -- "$1" >&2; }
+
 # service UNIT DIGEST REFRESH: the daemon runs and has read the configuration that the digest stands for.
 service() {
     found=$(found_service "$1")
@@ -152,19 +155,13 @@ service() {
     failed*) systemctl reset-failed "$1.service" ;;
     esac
     if [ "$3" = start ]; then
-        systemctl start "$1.service" || {
-            systemctl status --no-pager --lines=20 "$1.service" >&2
-            return 1
-        }
+        systemctl start "$1.service" || { last_words "$1.service"; return 1; }
     elif [ "$3 ${found%% *}" = 'reconfigure active' ]; then
         scontrol reconfigure || return 1
     elif [ "$3 ${found%% *}" = 'reload active' ]; then
         systemctl reload "$1.service" || return 1
     else
-        systemctl restart "$1.service" || {
-            systemctl status --no-pager --lines=20 "$1.service" >&2
-            return 1
-        }
+        systemctl restart "$1.service" || { last_words "$1.service"; return 1; }
         [ "$3" != reconfigure ] || answers "$1" || return 1
     fi
     echo "$2" >"$state/stamp/$1"
@@ -176,8 +173,8 @@ answers() {
     until scontrol ping 2>/dev/null | grep -q ' is UP'; do
         tries=$((tries + 1))
         if [ "$tries" -gt 1000 ] || ! systemctl is-active -q "$1.service"; then
-            echo "$1 doesn't answer" >&2
-            systemctl status --no-pager --lines=20 "$1.service" >&2
+            echo "$1 was started and doesn't answer; this is what it said" >&2
+            last_words "$1.service"
             return 1
         fi
         sleep 0.05
@@ -201,7 +198,7 @@ runs() {
     done
     rm -f "$state/stamp/$1"
     echo "$1 doesn't stay running" >&2
-    systemctl status --no-pager --lines=20 "$1.service" >&2
+    last_words "$1.service"
     return 1
 }
 
@@ -274,7 +271,7 @@ found_mount_unit() {
 mount_unit() {
     [ "$(found_mount_unit "$1")" != "active $2" ] || return 0
     systemctl daemon-reload && systemctl restart -- "$1" || {
-        systemctl status --no-pager --lines=20 -- "$1" >&2
+        last_words "$1"
         return 1
     }
     echo "$2" >"$state/stamp/$1"
