@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import CSS, FRONT, Browser, Cell, Lab, Notebook, until
+from selenium.webdriver.remote.webelement import WebElement
 
 NODES = ["master", "c1", "c2"]
 # On two busy cores everything takes its time.
@@ -204,11 +205,12 @@ def start(session: Session) -> None:
         "slurm_nodes = ",
         "hpc.slurm.partitions()",
         "names = ",
+        "program = ",
         "from shlex import quote",
-        "summary = ",
+        "measured = ",
     )
     contains(shown["slurm_nodes = "], "c1", "c2", "IDLE")
-    contains(shown["summary = "], "2 ranks", "latency")
+    contains(shown["measured = "], "2 ranks", "latency")
     assert "idle" in session.on_master("sinfo --noheader --format=%t"), "sinfo says something else"
 
     at_picture(session, notebook)
@@ -259,7 +261,7 @@ def picture_colours(session: Session, notebook: Notebook, theme: str) -> list[st
 
 
 def contents(session: Session) -> None:
-    """000: the flows as a drawing, and the cluster in the list."""
+    """000: the flows as drawings, and the cluster in the list."""
     notebook = session.browser.open("000-contents.ipynb")
     notebook.run_all(LONG)
     assert not notebook.errors(), notebook.errors()
@@ -268,8 +270,13 @@ def contents(session: Session) -> None:
         session.cluster,
         "3 of 3 nodes run",
     )
-    drawing = until("the flows are drawn", lambda: session.browser.all(f"{FRONT} .jp-RenderedMermaid img"))[0]
-    assert drawing.size["width"] > 100, "the flows aren't drawn"
+    wanted = (session.folder / notebook.name).read_text().count("```mermaid")
+    for number in range(wanted):
+        drawing = until(
+            f"{wanted} flows are drawn",
+            lambda number=number: session.browser.all(f"{FRONT} .jp-RenderedMermaid img")[number:],
+        )[0]
+        assert drawing.size["width"] > 100, f"flow {number + 1} isn't drawn"
     session.picture("000-contents")
     notebook.save()
 
@@ -294,24 +301,31 @@ def add_users(session: Session) -> None:
 
 
 def measure(session: Session) -> None:
-    """121: ten seconds of Linpack, and its charts."""
+    """121: ten seconds of Linpack, and every chart that its cells show."""
     notebook = session.open("121-linpack.ipynb", seconds="10")
     notebook.run_all(1800)
     assert not notebook.errors(), notebook.errors()
     contains(notebook.code("figures = ").output(), "residual check PASSED")
     contains(session.on_master("cat ~taro/linpack/*/hpccoutf.txt"), "PASSED")
-    for beginning, name in (("gflops = ", "linpack"), ("cb.charts.bars(", "memory")):
-        # Both cells have this line; the second one is the memory's.
-        cell = [
-            c
-            for c in notebook.code_cells()
-            if any(line.startswith(beginning) for line in c.source().split("\n"))
-        ][-1]
-        cell.scroll()
-        session.picture(f"121-{name}")
-        drawing = cell.element.find_element(CSS, "svg rect")
-        assert drawing.size["width"] > 0 and drawing.size["height"] > 0, f"the chart of {name} isn't drawn"
+    charts = until("the charts are drawn", lambda: drawn(notebook, "Linpack", "DGEMM", "STREAM"))
+    for number, (title, chart) in enumerate(charts.items(), 1):
+        session.browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+        time.sleep(0.3)
+        session.picture(f"121-chart-{number}")
+        bars = [bar.size for bar in chart.find_elements(CSS, "rect")]
+        assert bars, f"the chart {title!r} has no bars"
+        assert all(bar["width"] > 0 and bar["height"] > 0 for bar in bars), f"{title!r}: a bar isn't drawn"
     notebook.save()
+
+
+def drawn(notebook: Notebook, *wanted: str) -> dict[str, WebElement]:
+    """The charts in a notebook's outputs by their titles; none while one is missing whose title begins with a wanted word."""
+    charts = {}
+    for cell in notebook.code_cells():
+        for chart in cell.element.find_elements(CSS, ".jp-OutputArea-output svg[role='img']"):
+            charts[chart.find_element(CSS, "text").get_attribute("textContent") or ""] = chart
+    missing = [word for word in wanted if not any(title.startswith(word) for title in charts)]
+    return {} if missing else charts
 
 
 def together(session: Session) -> None:

@@ -7,7 +7,15 @@ Feature: A cluster is powered off for the weekend and on again
 
   Scenario: Off and on
     When the provider's listing is noted
-    And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days" are noted
+    And taro submits this job
+      """
+      #!/bin/bash
+      #SBATCH --job-name=waits --time=5 --hold
+      hostname
+      """
+    And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days && squeue -h --name=waits -o '%i %u %T %r'" are noted
+    # The controller's first message: what it said is still there after the weekend.
+    And the answers of all nodes to "journalctl -q -u slurmctld -o short-full | head -n 1" are noted
     And taro submits this job
       """
       #!/bin/bash
@@ -26,7 +34,9 @@ Feature: A cluster is powered off for the weekend and on again
     And the provider's listing is as noted
     And the provider lists exactly what the design says
     And the job is COMPLETED within 120 s
-    And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days" are as noted
+    And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days && squeue -h --name=waits -o '%i %u %T %r'" are as noted
+    And the answers of all nodes to "journalctl -q -u slurmctld -o short-full | head -n 1" are as noted
+    And the master answers "test -s /var/log/journal/$(cat /etc/machine-id)/system.journal && journalctl -q -u slurmctld | grep -q . && echo kept" with "kept"
     And Slurm says that "c1, c2" are idle, and knows no other node
 
   Scenario: Notebooks 911 and 912 do it, with a job that waits and not with one that runs

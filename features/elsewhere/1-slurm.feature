@@ -6,6 +6,7 @@ Feature: Notebooks run as jobs of a cluster that we built
   Scenario: One notebook, a flow with branches, a notebook that fails, and one whose job somebody cancels
     Given a cluster of a master and 2 compute nodes, which taro enters over SSH
     And a Python with ipykernel in taro's home, which all nodes share
+    And a tmplrun without libraries beside the one that is run here
 
     Given the notebook "one.ipynb"
       """
@@ -24,6 +25,7 @@ Feature: Notebooks run as jobs of a cluster that we built
     And the fetched "one.ipynb" holds "taro on c? size 42"
     And the fetched "one.ipynb" holds "job True 1"
     And Slurm says that its jobs were "one", and that every one is COMPLETED
+    And the program that was sent to the cluster needs no libraries
 
     Given the file "branches/flow.yaml"
       """

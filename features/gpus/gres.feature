@@ -57,19 +57,18 @@ Feature: Slurm gives GPUs out as GRES
     When tmplrun runs the flow "gpu" until 051 with
       | compute_nodes   | 1                                                                                 |
       | more_groups     | [{name: gpu, nodes: 1, gpus: "t4:1,a100:1"}, {name: late, nodes: 0, gpus: 8}]     |
-      | more_partitions | [{name: gpu, groups: [gpu, late], cpus_per_gpu: 1}]                               |
+      | more_partitions | [{name: gpu, groups: [gpu, late], cpus_per_gpu: 1}, {name: small, groups: [compute], default: true}] |
       | dns_domain      | hpc.example.org                                                                   |
       | more_storage    | [{name: data, source: "nas.example.org:/export/data"}]                            |
     Then it succeeds
     And the executed notebooks are "010, 020, 032, 051"
     Given the image archive "tiny" lies on the cluster as "/home/tiny.tar"
     And the image archive "pytorch" lies on the cluster as "/home/pytorch.tar"
-    # These GPUs are only counted: no device is behind them, so the training is told to do without.
+    # These GPUs are only counted: no device is behind them, so the training does without.
     When tmplrun runs the flow "gpu" from 061 with
       | container_image | docker-archive:/home/tiny.tar    |
       | pytorch_image   | docker-archive:/home/pytorch.tar |
       | training_data   | digits                           |
-      | gpus            | 0                                |
     Then it succeeds
     And the executed notebooks are "061, 140, 141, 920"
     And the provider lists nothing of the cluster

@@ -80,6 +80,15 @@ Feature: What the notebooks have built is a real Slurm cluster
     Then every node answers "su - taro -c 'module load openmpi && command -v mpirun'" with "/usr/lib/openmpi-module/bin/mpirun"
     And every node answers "su - taro -c 'module -t avail 2>&1 | grep -c ^openmpi/[0-9]'" with "1"
 
+  Scenario: Every node rotates its logs, and would keep a clock of its own
+    Then every node answers "systemctl is-enabled logrotate.timer chrony.service | uniq" with "enabled"
+    And every node answers "systemctl is-active logrotate.timer" with "active"
+    And every node answers "logrotate --debug /etc/logrotate.conf && echo fine" with "fine"
+    # As its timer starts it, with all that the unit forbids it.
+    And every node answers "systemctl start logrotate.service && systemctl show -P Result logrotate.service" with "success"
+    # These nodes' clock is the machine's.
+    And every node answers "systemctl show -P ConditionResult chrony.service" with "no"
+
   Scenario: 121: Linpack's answer is right, and it was big enough to mean something
     Then Linpack's file on the cluster says that every residual check PASSED, for N of at least 8000, over at least 4 ranks
     And its ranks ran on at least 2 nodes

@@ -37,7 +37,7 @@ from ._files import Contents, Difference, Files, Versions
 from ._gpus import Gpus
 from ._plan import Applied, Plan
 from ._result import result
-from ._slurm import Job, Slurm
+from ._slurm import Job, Slurm, SlurmNodes
 from ._table import Table
 
 
@@ -82,6 +82,7 @@ __all__ = [
     "SecretError",
     "Slurm",
     "SlurmError",
+    "SlurmNodes",
     "StateError",
     "Status",
     "Table",

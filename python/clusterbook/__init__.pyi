@@ -224,6 +224,7 @@ class Design:
         mounts: Iterable[Mapping[str, Any]] | None = None,
         partitions: Iterable[Mapping[str, Any]] | None = None,
         accounting: Mapping[str, Any] | None = None,
+        unix_groups: Iterable[Mapping[str, Any]] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
         files: Iterable[Mapping[str, Any]] | None = None,
@@ -286,6 +287,9 @@ class Design:
     def accounting(self) -> dict[str, Any]:
         """Its accounting: `enabled`, `accounts`, `fair_share`."""
     @property
+    def unix_groups(self) -> Table:
+        """Its groups that users share, each with its members."""
+    @property
     def users(self) -> Table:
         """Its users. Of a key only its comment is shown; the rows hold all of it."""
     @property
@@ -312,18 +316,25 @@ class Design:
     def add_user(
         self,
         name: str,
-        keys: str | Iterable[str] = (),
+        keys: str | Iterable[str] | None = None,
         uid: int | None = None,
         sudo: bool | None = None,
+        groups: str | Iterable[str] | None = None,
         accounts: str | Iterable[str] | None = None,
         fairshare: int | None = None,
         limits: Mapping[str, Any] | None = None,
     ) -> Design:
-        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. `accounts` are the accounts that
+        """Adds a user with these public SSH keys. Without `uid`, the next number that is free from 2001 on. `groups` are Unix groups that
+        the user shares with others; those that aren't in the design yet are added, see `add_unix_group`. `accounts` are the accounts that
         the user's jobs may belong to, the default first; `limits` are Slurm's, such as `{"MaxJobs": 4}`. Of a user who is there already
-        what is given is set."""
+        what is given is set, so an empty list takes all of them away."""
     def remove_user(self, name: str) -> Design:
         """Removes a user. Their home stays on its disk."""
+    def add_unix_group(self, name: str, gid: int | None = None) -> Design:
+        """Adds a group that users share, for example a project's. Without `gid`, the next number that is free from 3001 on. One that is
+        there already is left as it is."""
+    def remove_unix_group(self, name: str) -> Design:
+        """Removes a group and takes it from its users. Files that belong to it stay, with its number."""
     def set_file(
         self,
         path: str,
@@ -390,8 +401,9 @@ class Files(Table):
     ) -> Path:
         """Puts a copy of a file into a folder here, to be edited, and gives its path: `edit/CLUSTER/NODES/PATH`.
 
-        It holds what the design says, else what the nodes have. One that is there already is left as it is unless `fresh`. Pass its text
-        to `Design.set_file` afterwards.
+        It holds what the design says, else what the nodes have. Pass its text to `Design.set_file` afterwards. A copy that you have edited
+        is left as it is until its text is the file's; one that you haven't, or whose text was applied since, follows the file. Where both
+        have changed, a RefusedError shows how; `fresh` then takes the file, and keeps your copy beside it under another name.
         """
     def versions(self, path: str, nodes: str | Sequence[str] | None = None) -> Versions:
         """The applies that changed this file."""
@@ -470,14 +482,28 @@ class Job:
     def output(self) -> str:
         """What it has written to its standard output until now, read on the master."""
 
+class _States(Table): ...
+
+class SlurmNodes(_States):
+    """Nodes as Slurm sees them, those of one partition if it was asked for."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]], partition: str | None = None) -> None: ...
+    def ready(self) -> SlurmNodes:
+        """Those that take jobs, idle or not. Where none does, a NodeError says why; where there is no node at all, a NotFoundError."""
+    def raise_if_bad(self) -> SlurmNodes:
+        """Raises a NodeError that lists every node that takes no jobs, such as a drained one; else gives the table back."""
+
 class Slurm:
     """A cluster's Slurm, asked through its master."""
 
     def __init__(self, cluster: Cluster) -> None: ...
-    def nodes(self) -> Table:
-        """Its nodes and what jobs use of them."""
+    def nodes(self, partition: str | None = None) -> SlurmNodes:
+        """Its nodes and what jobs use of them; with `partition` only that one's."""
     def partitions(self) -> Table:
         """Its partitions."""
+    @property
+    def default_partition(self) -> str:
+        """The partition of jobs that name none, as the cluster was last applied."""
     def jobs(self, finished: bool = False) -> Table:
         """The jobs that wait or run; with `finished` also those that ended in the last minutes."""
     def history(

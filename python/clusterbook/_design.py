@@ -17,6 +17,7 @@ from ._table import Table, _Judged
 
 SUFFIX = ".cluster.yaml"
 FIRST_UID = 2001
+FIRST_GID = 3001
 
 
 class Checks(_Judged):
@@ -58,6 +59,7 @@ class Design:
         mounts: Iterable[Mapping[str, Any]] | None = None,
         partitions: Iterable[Mapping[str, Any]] | None = None,
         accounting: Mapping[str, Any] | None = None,
+        unix_groups: Iterable[Mapping[str, Any]] | None = None,
         users: Iterable[Mapping[str, Any]] | None = None,
         slurm_conf: Mapping[str, Any] | None = None,
         files: Iterable[Mapping[str, Any]] | None = None,
@@ -78,6 +80,7 @@ class Design:
             "mounts": _listed(mounts),
             "partitions": _listed(partitions),
             "accounting": accounting,
+            "unix_groups": _listed(unix_groups),
             "users": _listed(users),
             "slurm_conf": slurm_conf,
             "files": _listed(files),
@@ -246,9 +249,22 @@ class Design:
         return self.to_dict()["accounting"]
 
     @property
+    def unix_groups(self) -> Table:
+        """Its groups that users share, each with its members."""
+        values = self.to_dict()
+        rows = [
+            {
+                **group,
+                "members": [user["name"] for user in values["users"] if group["name"] in user["groups"]],
+            }
+            for group in values["unix_groups"]
+        ]
+        return Table(rows, ["name", "gid", "members"], empty="no shared groups")
+
+    @property
     def users(self) -> Table:
         """Its users. Of a key only its comment is shown; the rows hold all of it."""
-        return _Users(self.to_dict()["users"], ["name", "uid", "sudo", "accounts", "keys"])
+        return _Users(self.to_dict()["users"], ["name", "uid", "sudo", "groups", "accounts", "keys"])
 
     @property
     def slurm_conf(self) -> dict[str, str]:
@@ -306,52 +322,86 @@ class Design:
     def add_user(
         self,
         name: str,
-        keys: str | Iterable[str] = (),
+        keys: str | Iterable[str] | None = None,
         uid: int | None = None,
         sudo: bool | None = None,
+        groups: str | Iterable[str] | None = None,
         accounts: str | Iterable[str] | None = None,
         fairshare: int | None = None,
         limits: Mapping[str, Any] | None = None,
     ) -> Design:
-        """Adds a user with these public SSH keys. Without `uid`, the next one that is free from 2001 on. `accounts` are the accounts that
+        """Adds a user with these public SSH keys. Without `uid`, the next number that is free from 2001 on. `groups` are Unix groups that
+        the user shares with others; those that aren't in the design yet are added, see `add_unix_group`. `accounts` are the accounts that
         the user's jobs may belong to, the default first; `limits` are Slurm's, such as `{"MaxJobs": 4}`. Of a user who is there already
-        what is given is set."""
-        keys = [keys] if isinstance(keys, str) else list(keys)
+        what is given is set, so an empty list takes all of them away."""
         given: dict[str, Any] = {}
-        if accounts is not None:
-            given["accounts"] = [accounts] if isinstance(accounts, str) else list(accounts)
+        for key, words in (("keys", keys), ("groups", groups), ("accounts", accounts)):
+            if words is not None:
+                given[key] = _words(words)
+        if sudo is not None:
+            given["sudo"] = sudo
         if fairshare is not None:
             given["fairshare"] = fairshare
         if limits is not None:
             given["limits"] = {key: str(value) for key, value in limits.items()}
-        users = self.to_dict()["users"]
-        for user in users:
-            if user["name"] != name:
-                continue
-            if uid is not None and uid != user["uid"]:
-                raise DesignError(
-                    f"the user {name} has the uid {user['uid']} already",
-                    hint="a changed uid would leave the files of the old one behind: remove the user first",
-                )
-            if keys and keys != user["keys"]:
-                self._core.set(f"users[{name}].keys", keys)
-            if sudo is not None and sudo != user["sudo"]:
-                self._core.set(f"users[{name}].sudo", sudo)
+        known = next((user for user in self.to_dict()["users"] if user["name"] == name), None)
+        if known is not None and uid is not None and uid != known["uid"]:
+            raise DesignError(
+                f"the user {name} has the uid {known['uid']} already",
+                hint="a changed uid would leave the files of the old one behind: remove the user first",
+            )
+        for group in given.get("groups", []):
+            self.add_unix_group(group)
+        if known is not None:
             for key, value in given.items():
-                if value != user[key]:
+                if value != known[key]:
                     self._core.set(f"users[{name}].{key}", value)
             return self
         if uid is None:
-            taken = {user["uid"] for user in users}
-            uid = next(
-                number for number in range(FIRST_UID, FIRST_UID + len(taken) + 1) if number not in taken
-            )
-        self._core.add_user({"name": name, "uid": uid, "keys": keys, "sudo": bool(sudo), **given})
+            uid = self._free_number(FIRST_UID)
+        self._core.add_user({"name": name, "uid": uid, "keys": [], "sudo": False, **given})
         return self
+
+    def _free_number(self, first: int) -> int:
+        """The first number from here on that is neither a user's nor a group's."""
+        values = self.to_dict()
+        taken = {user["uid"] for user in values["users"]} | {group["gid"] for group in values["unix_groups"]}
+        return next(number for number in range(first, first + len(taken) + 1) if number not in taken)
 
     def remove_user(self, name: str) -> Design:
         """Removes a user. Their home stays on its disk."""
         self._core.remove_user(name)
+        return self
+
+    def add_unix_group(self, name: str, gid: int | None = None) -> Design:
+        """Adds a group that users share, for example a project's. Without `gid`, the next number that is free from 3001 on. One that is
+        there already is left as it is."""
+        known = {group["name"]: group for group in self.to_dict()["unix_groups"]}
+        if name not in known:
+            group = {"name": name, "gid": self._free_number(FIRST_GID) if gid is None else gid}
+            self._core.set("unix_groups", [*known.values(), group])
+        elif gid is not None and gid != known[name]["gid"]:
+            raise DesignError(
+                f"the group {name} has the gid {known[name]['gid']} already",
+                hint="a changed gid would leave the files of the old one behind: remove the group first",
+            )
+        return self
+
+    def remove_unix_group(self, name: str) -> Design:
+        """Removes a group and takes it from its users. Files that belong to it stay, with its number."""
+        values = self.to_dict()
+        known = [group["name"] for group in values["unix_groups"]]
+        if name not in known:
+            near = _core.nearest(name, known)
+            raise NotFoundError(
+                f"there is no Unix group {name!r} in the design",
+                hint=f"did you mean {near}?" if near else f"there are {', '.join(known) or 'none'}",
+            )
+        for user in values["users"]:
+            if name in user["groups"]:
+                left = [group for group in user["groups"] if group != name]
+                self._core.set(f"users[{user['name']}].groups", left)
+        self._core.set("unix_groups", [group for group in values["unix_groups"] if group["name"] != name])
         return self
 
     def set_file(

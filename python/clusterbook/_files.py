@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._design import _write
-from ._errors import NodeError, NotFoundError, RefusedError
+from ._errors import NodeError, NotFoundError, RefusedError, StateError
 from ._html import BAD, escape
 from ._table import Table
 
@@ -151,17 +152,29 @@ class Files(Table):
     ) -> Path:
         """Puts a copy of a file into a folder here, to be edited, and gives its path: `edit/CLUSTER/NODES/PATH`.
 
-        It holds what the design says, else what the nodes have. One that is there already is left as it is unless `fresh`. Pass its text
-        to `Design.set_file` afterwards.
+        It holds what the design says, else what the nodes have. Pass its text to `Design.set_file` afterwards. A copy that you have edited
+        is left as it is until its text is the file's; one that you haven't, or whose text was applied since, follows the file. Where both
+        have changed, a RefusedError shows how; `fresh` then takes the file, and keeps your copy beside it under another name.
         """
         words = [nodes] if isinstance(nodes, str) else list(nodes)
-        local = Path(folder) / self._cluster.name / "+".join(words) / path.lstrip("/")
-        if fresh or not local.exists():
-            known = self._cluster.design.file(path, words)
-            text = known["content"] if known is not None else self.show(path, words).text
-            local.parent.mkdir(parents=True, exist_ok=True)
-            _write(local, text)
-        return local
+        known = self._cluster.design.file(path, words)
+        now = known["content"] if known is not None else self.show(path, words).text
+        versions = self.versions(path, words).rows if self._cluster.exists else []
+        copy = _Copy(Path(folder) / self._cluster.name / "+".join(words) / path.lstrip("/"), now)
+        if not copy.edited(versions):
+            copy.renew(versions)
+        elif fresh:
+            copy.keep()
+            copy.renew(versions)
+        elif copy.base != now:
+            raise RefusedError(
+                copy.conflict(),
+                hint=f"to take the file as it is now, call files.edit({path!r}, {nodes!r}, fresh=True) once: your copy is kept beside "
+                "it under another name; or give the text itself, as content in notebook 030 or to Design.set_file",
+            )
+        else:
+            copy.hand_out()
+        return copy.path
 
     def versions(self, path: str, nodes: str | Sequence[str] | None = None) -> Versions:
         """The applies that changed this file."""
@@ -170,6 +183,81 @@ class Files(Table):
     def roll_back(self, path: str, apply: int, nodes: str | Sequence[str] | None = None) -> Applied:
         """Gives the file back what it held with this apply, in the design file too, and applies that."""
         return self._cluster.roll_back(path, apply, nodes)
+
+
+class _Copy:
+    """A copy here of a file, and what the file holds `now`. A hidden file beside it remembers what it was made from, after which apply, and
+    its text when it was last handed out."""
+
+    def __init__(self, path: Path, now: str) -> None:
+        self.path = path
+        self.now = now
+        self._beside = path.with_name(f".{path.name}.base")
+        self._text = _exact(path)
+        try:
+            made = json.loads(_exact(self._beside) or "{}")
+        except ValueError:
+            made = {}
+        self._apply: int = made.get("apply", 0)
+        # The text that was handed out is the file's now: what was edited here since then starts from it.
+        self.base: str | None = now if made.get("handed_out") == now else made.get("content")
+
+    def edited(self, versions: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether it holds something that would be lost, were it made anew."""
+        if self._text is None or self._text in (self.now, self.base):
+            return False
+        # What was distributed since is among the versions, and somebody has chosen another one after it.
+        return not any(
+            version["apply"] > self._apply and version["outcome"] == "done" and version["text"] == self._text
+            for version in versions
+        )
+
+    def conflict(self) -> str:
+        """Tells what the file has become without it."""
+        if self.base is None:
+            told, before = "isn't what the file holds, and nothing tells what it was made from", self._text
+        else:
+            told, before = "was edited, and the file has changed since the copy was made", self.base
+        return f"the copy {self.path} {told}:\n{_core.diff(before or '', self.now).rstrip()}"
+
+    def keep(self) -> None:
+        """Puts it aside under another name."""
+        number = 1
+        while (kept := self.path.with_name(f"{self.path.name}.edited-{number}")).exists():
+            number += 1
+        self.path.rename(kept)
+        self._text = None
+
+    def renew(self, versions: Sequence[Mapping[str, Any]]) -> None:
+        """Makes it what the file holds."""
+        # The copy first: broken off in between, an old one would be taken for an edited one.
+        if self._text != self.now:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _write(self.path, self.now)
+        self._apply, self.base = max((version["apply"] for version in versions), default=0), self.now
+        self._remember()
+
+    def hand_out(self) -> None:
+        """Remembers the text that its owner is about to read."""
+        self._remember(handed_out=self._text)
+
+    def _remember(self, **more: str | None) -> None:
+        _write(self._beside, json.dumps({"apply": self._apply, "content": self.base, **more}))
+
+
+def _exact(path: Path) -> str | None:
+    """A file's text with its line ends as they are; nothing where there is no file."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"{path} can't be read as text",
+            kind="configuration",
+            causes=[str(error)],
+            hint="see to its permissions and its encoding, UTF-8; or move it away to get a new copy",
+        ) from None
 
 
 def _when(time: str) -> str:

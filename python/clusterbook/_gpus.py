@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ._errors import NodeError, RefusedError
+from . import _core
+from ._errors import NodeError, NotFoundError, RefusedError
 from ._table import _Judged
 
 
@@ -105,4 +107,95 @@ def refuse(design: Mapping[str, Any], partition: str | None, asked: Sequence[str
         )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a job goes: its `partition`, how many `gpus` it asks for, the nodes that it is kept off because theirs are only counted or out
+    of order, and the table of GPUs that this follows from. `cluster.slurm.submit(script, **place.options)` sends it there."""
+
+    partition: str
+    gpus: int
+    exclude: tuple[str, ...]
+    found: Gpus
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `submit` needs to know."""
+        return {
+            "partition": self.partition,
+            "gres": f"gpu:{self.gpus}" if self.gpus else None,
+            "extra": [f"--exclude={','.join(self.exclude)}"] if self.exclude else [],
+        }
+
+
+def place(
+    design: Mapping[str, Any],
+    found: Gpus,
+    gpus: int | None = None,
+    partition: str | None = None,
+    user: str | None = None,
+) -> Place:
+    """The decision behind `containers.place`, from a design's values and what its nodes have."""
+    partitions = design["partitions"]
+    if partition is None:
+        mine = _groups(design, user)
+        may = [
+            one
+            for one in partitions
+            if mine is None or not one["allow_groups"] or mine & {*one["allow_groups"]}
+        ]
+        # The default first; without any, Slurm itself says who may use what.
+        candidates = sorted(may or partitions, key=lambda one: not one["default"])
+    else:
+        names = [one["name"] for one in partitions]
+        if partition not in names:
+            near = _core.nearest(partition, names)
+            raise NotFoundError(
+                f"the cluster {design['name']} has no partition {partition}",
+                hint=f"did you mean {near}?" if near else f"there are {', '.join(names)}",
+            )
+        candidates = [one for one in partitions if one["name"] == partition]
+    wanted = 1 if gpus is None else gpus
+    said = {row["node"]: _count(row["designed"]) for row in found}
+    there = {row["node"]: _count(row["found"]) for row in found if row["designed"] and row["state"] != "bad"}
+
+    def members(one: Mapping[str, Any]) -> list[str]:
+        return [row["node"] for row in found if row["group"] in one["groups"]]
+
+    def first(counts: Mapping[str, int]) -> Mapping[str, Any] | None:
+        has = (one for one in candidates if any(counts.get(node, 0) >= wanted for node in members(one)))
+        return next(has, None)
+
+    if wanted == 0:
+        return Place(candidates[0]["name"], 0, (), found)
+    if chosen := first(there):
+        # Slurm would give out those that are only counted just as well.
+        without = tuple(node for node in members(chosen) if said[node] and not there.get(node))
+        return Place(chosen["name"], wanted, without, found)
+    if gpus is None:
+        return Place(candidates[0]["name"], 0, (), found)
+    if chosen := first(said):
+        return Place(chosen["name"], wanted, (), found)
+    most = max((said[node] for one in candidates for node in members(one)), default=0)
+    raise RefusedError(
+        f"a job that asks for {wanted} GPUs can't run: in "
+        + ", ".join(one["name"] for one in candidates)
+        + (f" no node has more than {most}" if most else " no node has any"),
+        hint="ask for less, or choose another partition; notebook 032 shows what nodes have, and gives groups GPUs",
+    )
+
+
+def _groups(design: Mapping[str, Any], user: str | None) -> set[str] | None:
+    """The Unix groups of a user; nothing for root, who may use every partition."""
+    if user in (None, "root"):
+        return None
+    shared = next((one.get("groups", []) for one in design["users"] if one["name"] == user), [])
+    return {user, *shared}
+
+
+def _count(gpus: str) -> int:
+    """How many GPUs `t4:2,a100:1` are."""
+    return sum(int(part.rpartition(":")[2]) for part in gpus.split(",") if part and part != "unknown")
+
+
 Gpus.__module__ = "clusterbook"
+Place.__module__ = "clusterbook.containers"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from ._errors import ClusterbookError, DesignError, JobError, NotFoundError
+from ._errors import ClusterbookError, DesignError, JobError, NodeError, NotFoundError
 from ._gpus import refuse, wanted
 from ._html import BAD, BUSY, GOOD, IDLE, NOTE, escape, in_notebook, this_cell
 from ._table import Table
@@ -31,6 +31,15 @@ ENDED = (
     "OUT_OF_MEMORY",
 )
 
+# What a node that takes jobs is doing, and how the flags begin that keep jobs away all the same.
+READY = ("IDLE", "MIXED", "ALLOCATED")
+AWAY = ("DRAIN", "FAIL", "NOT_RESPONDING", "INVALID_REG", "POWER", "REBOOT_ISSUED")
+
+
+def _takes_jobs(state: str) -> bool:
+    word, *flags = state.split("+")
+    return word in READY and not any(flag.startswith(AWAY) for flag in flags)
+
 
 def _colour(state: str) -> str:
     word = state.split("+")[0]
@@ -50,6 +59,79 @@ def _colour(state: str) -> str:
 class _States(Table):
     def _style(self, row: Mapping[str, Any], column: str) -> str:
         return f";color:{_colour(str(row.get('state', '')))}" if column == "state" else ""
+
+
+class SlurmNodes(_States):
+    """Nodes as Slurm sees them, those of one partition if it was asked for."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]], partition: str | None = None) -> None:
+        columns = [
+            "name",
+            "state",
+            "partitions",
+            "cpus",
+            "allocated_cpus",
+            "memory_mib",
+            "allocated_memory_mib",
+            "load",
+        ]
+        rows = list(rows)
+        if any(row.get("reason") for row in rows):
+            columns.append("reason")
+        self._where = f" of partition {partition}" if partition else ""
+        self._partition = partition
+        super().__init__(rows, columns, empty=f"no nodes{self._where}")
+
+    def ready(self) -> SlurmNodes:
+        """Those that take jobs, idle or not. Where none does, a NodeError says why; where there is no node at all, a NotFoundError."""
+        if not self.rows:
+            raise NotFoundError(
+                f"there are no nodes{self._where}",
+                hint="give one of its groups nodes, or choose another partition: cluster.slurm.partitions()",
+            )
+        taking = [row for row in self.rows if _takes_jobs(row["state"])]
+        if not taking:
+            self.raise_if_bad()
+        return SlurmNodes(taking, self._partition)
+
+    def raise_if_bad(self) -> SlurmNodes:
+        """Raises a NodeError that lists every node that takes no jobs, such as a drained one; else gives the table back."""
+        bad = [row for row in self.rows if not _takes_jobs(row["state"])]
+        if bad:
+            raise NodeError(
+                f"{len(bad)} of {len(self.rows)} nodes{self._where} take no jobs",
+                kind="node",
+                failures=[
+                    {
+                        "what": row["name"],
+                        "doing": row["state"],
+                        "message": _why_away(row),
+                        "hint": _back([row]),
+                    }
+                    for row in bad
+                ],
+                hint=_back(bad),
+            )
+        return self
+
+
+def _why_away(row: Mapping[str, Any]) -> str:
+    if not row.get("reason"):
+        return "Slurm gives no reason"
+    return f"{row['reason']} (set by {row['reason_by']})" if row.get("reason_by") else row["reason"]
+
+
+def _back(bad: Sequence[Mapping[str, Any]]) -> str:
+    """What gives these nodes jobs again."""
+    # A node that is drained and also down has to come up first.
+    drained = [row["name"] for row in bad if _takes_jobs(re.sub(r"\+DRAIN\w*", "", row["state"]))]
+    ways = []
+    if drained:
+        command = f"scontrol update nodename={','.join(drained)} state=resume"
+        ways.append(f'once the reason is settled, run cluster.master.run("{command}")')
+    if len(drained) < len(bad):
+        ways.append("apply the design again, which brings back nodes that are down: cluster.apply()")
+    return "; ".join(ways)
 
 
 class _Limits(Table):
@@ -107,6 +189,12 @@ class Job:
         return words[0] in ENDED and not {"COMPLETING", "REQUEUED", "REQUEUE_HOLD"} & set(words)
 
     @property
+    def _waits_for(self) -> str:
+        """Slurm's reason why it waits, in brackets; nothing where it doesn't, or where there is none."""
+        reason = self._row.get("reason")
+        return f" ({reason})" if reason and self.state.startswith("PENDING") else ""
+
+    @property
     def succeeded(self) -> bool:
         """Whether it ended well."""
         return self.finished and self.state.split("+")[0] == GONE_WELL and (self.exit_code or 0) == 0
@@ -147,7 +235,7 @@ class Job:
     def __repr__(self) -> str:
         where = f" on {self.nodes}" if self.nodes else ""
         name = f" {self.name}" if self.name else ""
-        return f"<Job {self.id}{name}: {self.state or 'submitted'}{where}>"
+        return f"<Job {self.id}{name}: {self.state or 'submitted'}{self._waits_for}{where}>"
 
     def _html(self, more: str = "") -> str:
         where = f" on {escape(self.nodes)}" if self.nodes else ""
@@ -155,7 +243,8 @@ class Job:
         state = self.state or "submitted"
         return (
             f"<div>Job <b>{self.id}</b>{name}: "
-            f'<span style="color:{_colour(state)}">{escape(state)}</span>{where}{escape(more)}</div>'
+            f'<span style="color:{_colour(state)}">{escape(state)}</span>'
+            f"{escape(self._waits_for)}{where}{escape(more)}</div>"
         )
 
     def _repr_html_(self) -> str:
@@ -180,27 +269,33 @@ class Slurm:
     def _name(self) -> str:
         return self._cluster.name
 
-    def nodes(self) -> Table:
-        """Its nodes and what jobs use of them."""
-        columns = [
-            "name",
-            "state",
-            "partitions",
-            "cpus",
-            "allocated_cpus",
-            "memory_mib",
-            "allocated_memory_mib",
-            "load",
-        ]
+    def nodes(self, partition: str | None = None) -> SlurmNodes:
+        """Its nodes and what jobs use of them; with `partition` only that one's."""
         rows = _core.slurm_nodes(self._name)
-        if any(row.get("reason") for row in rows):
-            columns.append("reason")
-        return _States(rows, columns, empty="no nodes")
+        if partition is None:
+            return SlurmNodes(rows)
+        chosen = [row for row in rows if partition in row["partitions"]]
+        if not chosen:
+            # It may be there and have no nodes now.
+            known = [row["name"] for row in _core.slurm_partitions(self._name)]
+            if partition not in known:
+                near = _core.nearest(partition, known)
+                raise NotFoundError(
+                    f"cluster {self._name} has no partition {partition}",
+                    hint=f"did you mean {near}?" if near else f"there are {', '.join(known)}",
+                )
+        return SlurmNodes(chosen, partition)
 
     def partitions(self) -> Table:
         """Its partitions."""
         columns = ["name", "state", "nodes", "node_count", "cpus", "max_time_minutes"]
         return _States(_core.slurm_partitions(self._name), columns, empty="no partitions")
+
+    @property
+    def default_partition(self) -> str:
+        """The partition of jobs that name none, as the cluster was last applied."""
+        partitions = _core.Design.stored(self._name).values()["partitions"]
+        return next(partition["name"] for partition in partitions if partition["default"])
 
     def jobs(self, finished: bool = False) -> Table:
         """The jobs that wait or run; with `finished` also those that ended in the last minutes."""
@@ -433,5 +528,5 @@ def _seconds(limit: float | str | timedelta | None) -> int | None:
     return round(limit)
 
 
-for _thing in (Job, Slurm):
+for _thing in (Job, Slurm, SlurmNodes):
     _thing.__module__ = "clusterbook"

@@ -1,7 +1,8 @@
-"""Container images on a cluster: the lines of job scripts that fetch and run them, and the training that shows that they work.
+"""Container images on a cluster: the lines of job scripts that fetch and run them, the training that shows that they work, and where it
+can run.
 
-Pure functions; notebooks submit what they give. An image is written as both engines take it: `docker://registry/name:tag` for a
-registry, `docker-archive:/path` for what `docker save` or `podman save` wrote, by its path on the cluster.
+Pure functions but for `place`, which looks at the nodes; notebooks submit what they give. An image is written as both engines take it:
+`docker://registry/name:tag` for a registry, `docker-archive:/path` for what `docker save` or `podman save` wrote, by its path on the cluster.
 """
 
 from __future__ import annotations
@@ -9,15 +10,23 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import _core
 from ._errors import ClusterbookError
+from ._gpus import Place
+from ._gpus import place as _place
+
+if TYPE_CHECKING:
+    from ._cluster import Cluster
 
 __all__ = [
+    "Place",
     "apptainer_build",
     "apptainer_exec",
     "figures",
     "overhead",
+    "place",
     "podman_pull",
     "podman_run",
     "runs",
@@ -104,6 +113,19 @@ def podman_run(command: str, *, gpu: bool = False, image: str = '"$image"') -> s
         f'podman run --rm {options}--volume "$HOME:$HOME" --workdir "$PWD" --env HOME {image} '
         f"sh -c {shlex.quote(command)}"
     )
+
+
+def place(
+    cluster: Cluster, *, gpus: int | None = None, partition: str | None = None, user: str | None = None
+) -> Place:
+    """Where a job on one node can run, by what the nodes have now. Changes nothing.
+
+    `gpus` is how many it needs; None is one where a node really has one, and none where GPUs are only counted or out of order: then the
+    CPU does the work. `partition` is where to look; None is the default one if a node there has what is needed, else the first that has
+    it, of those that this `user` may use. GPUs that the design doesn't have raise a RefusedError; those that it only counts are given
+    out by Slurm, and the job finds no device.
+    """
+    return _place(_core.Design.stored(cluster.name).values(), cluster.gpus(), gpus, partition, user)
 
 
 def training(framework: str) -> str:

@@ -160,6 +160,36 @@ def test_users() -> None:
         design.remove_user("tarou")
 
 
+def test_keys_and_sudo_are_given_and_taken_away() -> None:
+    design = demo().add_user("taro", KEY, sudo=True)
+    design.add_user("taro", limits={"MaxJobs": 4})  # What isn't given stays.
+    assert design.users[0]["keys"] == [KEY] and design.users[0]["sudo"] is True
+    design.add_user("taro", [], sudo=False)
+    assert design.users[0]["keys"] == [] and design.users[0]["sudo"] is False
+
+
+def test_groups_that_users_share() -> None:
+    design = demo().add_user("taro", groups=["lab", "guests"]).add_user("hana", groups="lab")
+    text = design.text
+    assert design.add_user("hana", groups="lab").text == text
+    assert [(group["name"], group["gid"], group["members"]) for group in design.unix_groups] == [
+        ("lab", 3001, ["taro", "hana"]),
+        ("guests", 3002, ["taro"]),
+    ]
+    design.set("partitions", [{"name": "compute", "allow_groups": ["lab"]}])
+    with pytest.raises(cb.DesignError, match="gid 3001 already"):
+        design.add_unix_group("lab", gid=4000)
+    with pytest.raises(cb.DesignError, match="also that of taro"):
+        design.add_unix_group("other", gid=2001)
+    # A partition is for it.
+    with pytest.raises(cb.DesignError, match="there is no Unix group 'lab'"):
+        design.remove_unix_group("lab")
+    design.set("partitions[compute].allow_groups", []).remove_unix_group("lab")
+    assert [user["groups"] for user in design.users] == [["guests"], []]
+    with pytest.raises(cb.NotFoundError, match="did you mean guests"):
+        design.remove_unix_group("guest")
+
+
 def test_a_refused_edit_leaves_the_design_as_it_was() -> None:
     design = demo()
     before = design.text

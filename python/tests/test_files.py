@@ -122,11 +122,105 @@ def test_nodes_that_cannot_be_read_are_told_by_name(world: World, hermetic: Path
         _ = found.text
     # A copy is made of what the design says, without asking nodes.
     cluster.design.set_file(MOTD, "one\n").save()
-    copy = cluster.files.edit(MOTD)
-    assert copy == Path("edit/demo/all/etc/motd") and copy.read_text() == "one\n"
-    copy.write_text("mine\n")
-    assert cluster.files.edit(MOTD).read_text() == "mine\n"
-    assert cluster.files.edit(MOTD, fresh=True).read_text() == "one\n"
+    assert cluster.files.edit(MOTD).read_text() == "one\n"
+
+
+COPY = Path("edit/demo/all/etc/motd")
+
+
+def kept(name: str) -> str:
+    return COPY.with_name(name).read_text()
+
+
+@pytest.fixture
+def held(world: World) -> cb.Cluster:
+    """A cluster whose design holds the file, applied."""
+    design().save()
+    cluster = cb.open("demo")
+    cluster.apply()
+    distribute(cluster, "one\n")
+    return cluster
+
+
+def distribute(cluster: cb.Cluster, content: str) -> None:
+    cluster.design.set_file(MOTD, content).save()
+    cluster.apply()
+
+
+def test_a_copy_follows_the_file_until_it_is_edited(held: cb.Cluster) -> None:
+    assert held.files.edit(MOTD) == COPY and COPY.read_text() == "one\n"
+    distribute(held, "of a colleague\n")
+    assert held.files.edit(MOTD).read_text() == "of a colleague\n"
+    COPY.write_text("mine\n")
+    assert held.files.edit(MOTD).read_text() == "mine\n"
+    # Line ends are a part of it.
+    distribute(held, "two\r\nlines\r\n")
+    with pytest.raises(cb.RefusedError):
+        held.files.edit(MOTD)
+    held.files.edit(MOTD, fresh=True)
+    assert COPY.read_bytes() == b"two\r\nlines\r\n"
+    assert held.files.edit(MOTD, fresh=True) == COPY and not COPY.with_name("motd.edited-2").exists()
+
+
+@pytest.mark.parametrize("looked_at_again", [False, True])
+def test_a_copy_that_was_distributed_follows_what_comes_after_it(
+    held: cb.Cluster, looked_at_again: bool
+) -> None:
+    held.files.edit(MOTD).write_text("mine\n")
+    distribute(held, held.files.edit(MOTD).read_text())
+    if looked_at_again:
+        held.files.edit(MOTD)
+    held.roll_back(MOTD, -1)
+    assert held.files.edit(MOTD).read_text() == "one\n"
+    # The same text once more is an edit like another.
+    COPY.write_text("mine\n")
+    assert held.files.edit(MOTD).read_text() == "mine\n"
+
+
+def test_a_copy_is_edited_on_after_its_text_was_distributed(held: cb.Cluster) -> None:
+    held.files.edit(MOTD).write_text("mine\n")
+    distribute(held, held.files.edit(MOTD).read_text())
+    COPY.write_text("mine\nand more\n")
+    assert held.files.edit(MOTD).read_text() == "mine\nand more\n"
+    assert held.files.edit(MOTD).read_text() == "mine\nand more\n"
+
+
+def test_a_copy_and_a_file_that_both_changed_are_told_apart(held: cb.Cluster) -> None:
+    held.files.edit(MOTD).write_text("mine\n")
+    distribute(held, "of a colleague\n")
+    with pytest.raises(cb.RefusedError, match="the file has changed since") as caught:
+        held.files.edit(MOTD)
+    assert "-one\n+of a colleague" in caught.value.message and "mine" not in caught.value.message
+    assert "fresh=True" in caught.value.hint
+    assert COPY.read_text() == "mine\n"
+    assert held.files.edit(MOTD, fresh=True).read_text() == "of a colleague\n"
+    assert kept("motd.edited-1") == "mine\n"
+    COPY.write_text("mine again\n")
+    assert held.files.edit(MOTD, fresh=True).read_text() == "of a colleague\n"
+    assert kept("motd.edited-1") == "mine\n" and kept("motd.edited-2") == "mine again\n"
+
+
+def test_a_copy_of_unknown_origin_is_not_replaced(held: cb.Cluster) -> None:
+    COPY.parent.mkdir(parents=True)
+    COPY.write_text("mine\n")
+    for damaged in (None, "{"):
+        if damaged:
+            COPY.with_name(".motd.base").write_text(damaged)
+        with pytest.raises(cb.RefusedError, match="nothing tells what it was made from") as caught:
+            held.files.edit(MOTD)
+        assert "-mine\n+one" in caught.value.message
+    COPY.write_bytes(b"\xff")
+    with pytest.raises(cb.StateError, match="can't be read as text"):
+        held.files.edit(MOTD)
+
+
+def test_an_apply_that_failed_leaves_the_edited_copy(
+    held: cb.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.files.edit(MOTD).write_text("mine\n")
+    failed = {"apply": 9, "at": "", "by": "", "outcome": "failed", "text": "mine\n", "diff": ""}
+    monkeypatch.setattr(cb.Files, "versions", lambda *_: cb.Versions(MOTD, [failed]))
+    assert held.files.edit(MOTD).read_text() == "mine\n"
 
 
 def test_contents_tell_nodes_that_differ() -> None:

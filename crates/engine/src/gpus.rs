@@ -94,3 +94,6 @@ impl Engine {
         Ok(Discovery { rows, proposals })
     }
 }
+
+#[cfg(test)]
+mod tests;

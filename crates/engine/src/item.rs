@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use clusterbook_model::{Account, EditedFile, Limits, Secret, User};
+use clusterbook_model::{Account, EditedFile, Limits, Secret, UnixGroup, User};
 use sha2::{Digest, Sha256};
 
 /// The fingerprint of something that isn't there.
@@ -90,6 +90,20 @@ pub(crate) enum Kind {
     /// An account, with its group, that must not exist. Its processes are ended; its home stays.
     NoAccount {
         /// Login name.
+        name: String,
+    },
+    /// A group that users share, with exactly these members.
+    UnixGroup {
+        /// Name.
+        name: String,
+        /// Number.
+        gid: u32,
+        /// Its members, sorted; accounts of the design, which stand before it in the list.
+        members: Vec<String>,
+    },
+    /// A group that must not exist. Files that it owns stay, with its number.
+    NoUnixGroup {
+        /// Name.
         name: String,
     },
     /// A running systemd unit that has read its present configuration.
@@ -332,6 +346,34 @@ impl Item {
         }
     }
 
+    /// A group that users share.
+    pub(crate) fn unix_group(group: &UnixGroup, users: &[User]) -> Self {
+        let mut members: Vec<String> = users
+            .iter()
+            .filter(|user| user.groups.contains(&group.name))
+            .map(|user| user.name.clone())
+            .collect();
+        members.sort();
+        Self {
+            key: format!("unix-group:{}", group.name),
+            want: format!("{}:{}", group.gid, members.join(",")),
+            kind: Kind::UnixGroup {
+                name: group.name.clone(),
+                gid: group.gid,
+                members,
+            },
+        }
+    }
+
+    /// A group that must be gone.
+    pub(crate) fn no_unix_group(name: &str) -> Self {
+        Self {
+            key: format!("unix-group:{name}"),
+            want: ABSENT.to_owned(),
+            kind: Kind::NoUnixGroup { name: name.to_owned() },
+        }
+    }
+
     /// A daemon that runs with the configuration made of `inputs`, items that stand before it in the list.
     pub(crate) fn service(unit: &str, refresh: Refresh, inputs: &[&Item]) -> Self {
         let digest = digest(inputs.iter().map(|item| item.want.as_str()));
@@ -539,6 +581,8 @@ impl Item {
             Kind::Directory { path, .. } => format!("{path}/"),
             Kind::Account { name, .. } => format!("account {name}"),
             Kind::NoAccount { name } => format!("no account {name}"),
+            Kind::UnixGroup { name, .. } => format!("group {name}"),
+            Kind::NoUnixGroup { name } => format!("no group {name}"),
             Kind::Service { unit, .. } => format!("service {unit}"),
             Kind::NoService { unit } => format!("no service {unit}"),
             Kind::SlurmAccount { name, .. } => format!("Slurm account {name}"),
@@ -576,6 +620,11 @@ impl Item {
                     _ => "it differs".to_owned(),
                 }
             }
+            Kind::Account { uid, .. } if !found.starts_with(&format!("{uid}:")) => format!(
+                "it has the uid {}, which an apply doesn't change to {uid}: remove the user first, or write that number",
+                found.split(':').next().unwrap_or(found)
+            ),
+            Kind::UnixGroup { gid, .. } if found.starts_with(&format!("{gid}:")) => "its members differ".to_owned(),
             Kind::SlurmAccount { .. } | Kind::SlurmUser { .. } => "its account, shares or limits differ".to_owned(),
             Kind::SlurmNode { .. } if found == self.want => "its GPUs have changed".to_owned(),
             Kind::Service { .. } | Kind::MountUnit { .. } if found.starts_with("active ") => {

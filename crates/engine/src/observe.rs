@@ -54,6 +54,7 @@ pub(crate) async fn look(
         wanted.extend(left("slurm-account:").map(|name| ("accounts", barrier, Item::no_slurm_account(name))));
     }
     wanted.extend(left("user:").map(|name| ("users", barrier, Item::no_account(name))));
+    wanted.extend(left("unix-group:").map(|name| ("users", barrier, Item::no_unix_group(name))));
     for path in left("edit:") {
         // First, since services that are told anyway must read what was put back.
         wanted.insert(0, ("files", Barrier::Nothing, Item::not_edited(path)));

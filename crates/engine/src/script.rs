@@ -72,6 +72,7 @@ pub(crate) fn observe(items: &[Item]) -> String {
     let mut paths = Vec::new();
     let mut files = Vec::new();
     let mut users = Vec::new();
+    let mut groups = Vec::new();
     let mut units = Vec::new();
     let (mut mounts, mut slurm, mut books) = (false, false, false);
     for item in items {
@@ -84,6 +85,7 @@ pub(crate) fn observe(items: &[Item]) -> String {
             Kind::NotEdited { .. } => {}
             Kind::Directory { path, .. } | Kind::Link { path, .. } | Kind::Program { path } => paths.push(path),
             Kind::Account { name, .. } | Kind::NoAccount { name } => users.push(name.as_str()),
+            Kind::UnixGroup { name, .. } | Kind::NoUnixGroup { name } => groups.push(name.as_str()),
             Kind::Service { unit, .. } => units.push(unit.as_str()),
             Kind::NoService { unit } => units.push(unit),
             Kind::SlurmAccount { .. }
@@ -116,11 +118,21 @@ pub(crate) fn observe(items: &[Item]) -> String {
         line(&mut script, "echo @user");
         line(&mut script, &format!("getent passwd {}", words(&users)));
     }
+    if !groups.is_empty() {
+        line(&mut script, "echo @group");
+        line(&mut script, &format!("getent group {}", words(&groups)));
+    }
     // The comment field of an account tells that it is one of ours, also when the design no longer names it.
     line(&mut script, "echo @managed");
     line(
         &mut script,
         "getent passwd | grep '^[^:]*:[^:]*:[^:]*:[^:]*:clusterbook:'",
+    );
+    // A group has no comment field, so a note beside it tells the same.
+    line(&mut script, "echo @our-group");
+    line(
+        &mut script,
+        "for note in /var/lib/clusterbook/unix-group/*; do [ ! -e \"$note\" ] || getent group \"${note##*/}\"; done",
     );
     // What edited files were before tells which ones are edited, also when the design no longer names them.
     line(&mut script, "echo @edited");
@@ -169,6 +181,8 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
     let mut sums = BTreeMap::new();
     let mut users = BTreeMap::new();
     let mut managed = BTreeMap::new();
+    let mut groups = BTreeMap::new();
+    let mut our_groups = BTreeMap::new();
     let mut edited = Vec::new();
     let mut active = BTreeMap::new();
     let mut stamps = BTreeMap::new();
@@ -201,6 +215,19 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
                 if let [name, _, uid, gid, _, home, shell] = fields[..] {
                     let list = if section == "user" { &mut users } else { &mut managed };
                     list.insert(name.to_owned(), format!("{uid}:{gid}:{home}:{shell}"));
+                }
+            }
+            "group" | "our-group" => {
+                let fields: Vec<&str> = text.split(':').collect();
+                if let [name, _, gid, members] = fields[..] {
+                    let list = if section == "group" {
+                        &mut groups
+                    } else {
+                        &mut our_groups
+                    };
+                    let mut members: Vec<&str> = members.split(',').collect();
+                    members.sort_unstable();
+                    list.insert(name.to_owned(), format!("{gid}:{}", members.join(",")));
                 }
             }
             // A unit may be asked for by any of its names.
@@ -258,6 +285,7 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
             (sort == "l").then(|| target.clone())
         }
         Kind::Account { name, .. } | Kind::NoAccount { name } => users.get(name).cloned(),
+        Kind::UnixGroup { name, .. } | Kind::NoUnixGroup { name } => groups.get(name).cloned(),
         Kind::Service { unit, .. } => {
             let state = active.get(unit).map_or("inactive", String::as_str);
             let stamp = stamps.get(unit).map_or("none", String::as_str);
@@ -283,6 +311,11 @@ pub(crate) fn read_facts(items: &[Item], output: &str) -> Option<Facts> {
     let mut facts: Facts = managed
         .iter()
         .map(|(name, account)| (format!("user:{name}"), account.clone()))
+        .chain(
+            our_groups
+                .iter()
+                .map(|(name, group)| (format!("unix-group:{name}"), group.clone())),
+        )
         .chain(edited.iter().map(|path| (format!("edit:{path}"), EDITED.to_owned())))
         .chain(books.ours())
         .collect();
@@ -548,6 +581,17 @@ fn words(item: &Item) -> (Option<String>, String) {
         Kind::NoAccount { name } => {
             let name = quote(name);
             (format!("found_user {name}"), format!("no_account {name}"))
+        }
+        Kind::UnixGroup { name, gid, members } => {
+            let name = quote(name);
+            (
+                format!("found_unix_group {name}"),
+                format!("unix_group {name} {gid} {}", quote(&members.join(","))),
+            )
+        }
+        Kind::NoUnixGroup { name } => {
+            let name = quote(name);
+            (format!("found_unix_group {name}"), format!("no_unix_group {name}"))
         }
         Kind::Service {
             unit,

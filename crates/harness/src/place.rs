@@ -47,7 +47,7 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 /// Where the programs are: beside this one, or where `CLUSTERBOOK_BIN_DIR` says.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     match std::env::var_os("CLUSTERBOOK_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
         None => std::env::current_exe()

@@ -45,6 +45,9 @@ pub struct Design {
     /// Who used what, who may use how much, and whose turn is next.
     #[serde(default)]
     pub accounting: Accounting,
+    /// Groups that users share, with the same gid on every node.
+    #[serde(default)]
+    pub unix_groups: Vec<UnixGroup>,
     /// Users that exist, with the same uid, on every node.
     pub users: Vec<User>,
     /// Extra `slurm.conf` keys; keys that this template manages are refused.
@@ -328,6 +331,16 @@ impl Accounting {
     }
 }
 
+/// A group that users share, for example a project's, on every node. A user's own group isn't one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnixGroup {
+    /// Its name; no user has the same.
+    pub name: String,
+    /// The same on every node, 1000 to 59999; no user has the same number.
+    pub gid: u32,
+}
+
 /// A person with an account on every node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -340,6 +353,9 @@ pub struct User {
     pub keys: Vec<String>,
     /// Whether the person may use `sudo` without a password.
     pub sudo: bool,
+    /// Names of [`UnixGroup`]s that the person is in beside their own.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// Slurm's accounts that the person's jobs may belong to, the default first; empty means the first of the design.
     #[serde(default)]
     pub accounts: Vec<String>,

@@ -21,7 +21,7 @@ mod templates;
 pub use address::{AddressRange, Subnet};
 pub use design::{
     Account, Accounting, Architecture, Container, Design, Disk, EditedFile, FairShare, Flavor, Gpu, Group, Master,
-    Mount, Network, Node, Partition, Power, Role, SCHEMA, User,
+    Mount, Network, Node, Partition, Power, Role, SCHEMA, UnixGroup, User,
 };
 pub use error::{ExpressionError, Fault, Faults, nearest};
 pub use file::{DesignFile, FileError, diff};

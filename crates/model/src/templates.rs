@@ -86,6 +86,14 @@ pub(crate) const IMAGE_FILES: &[(&str, &str)] = &[
         include_str!("../../../templates/images/files/journald.conf"),
     ),
     (
+        "journald-master.conf",
+        include_str!("../../../templates/images/files/journald-master.conf"),
+    ),
+    (
+        "journal-flush.conf",
+        include_str!("../../../templates/images/files/journal-flush.conf"),
+    ),
+    (
         "modulespath",
         include_str!("../../../templates/images/files/modulespath"),
     ),

@@ -15,6 +15,7 @@ fn user(name: &str, uid: u32) -> User {
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f {name}: laptop # 1"
         )],
         sudo: false,
+        groups: Vec::new(),
         accounts: Vec::new(),
         fairshare: 1,
         limits: Limits::default(),

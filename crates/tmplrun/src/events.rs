@@ -185,6 +185,8 @@ pub enum Status {
     Pending,
     /// It runs.
     Running,
+    /// Its parameters were injected, and it was not to run.
+    Prepared,
     /// As wanted.
     Completed,
     /// A cell raised.
@@ -208,6 +210,7 @@ impl Status {
         match self {
             Self::Pending => "not run",
             Self::Running => "running",
+            Self::Prepared => "prepared",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::TimedOut => "timed out",

@@ -8,6 +8,7 @@
 
 pub mod ansi;
 mod clock;
+pub mod destination;
 pub mod environment;
 mod error;
 pub mod events;

@@ -73,8 +73,13 @@ for epoch in range(options.epochs):
         optimizer.step()
     print(f"epoch {epoch + 1}: loss {loss.item():.4f}", flush=True)
 network.eval()
+right = 0
 with torch.no_grad():
-    accuracy = (network(images[:held]).argmax(1) == labels[:held]).float().mean().item()
+    # In batches as well: what a layer makes of all images at once would take gigabytes.
+    for first in range(0, held, batch):
+        part = slice(first, min(first + batch, held))
+        right += (network(images[part]).argmax(1) == labels[part]).sum().item()
+accuracy = right / held
 ended = time.time()
 
 print(f"samples={len(images) - held}")

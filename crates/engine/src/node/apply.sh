@@ -116,6 +116,14 @@ put_link() {
     ln -sfn "$2" "$1"
 }
 
+# own_number NAME GID: whether no group of that name is there, or one with that number.
+own_number() {
+    line=$(getent group "$1") || return 0
+    gid=${line#*:*:}
+    gid=${gid%%:*}
+    [ "$gid" = "$2" ] || { echo "group $1 exists with gid $gid, not $2" >&2; return 1; }
+}
+
 # account NAME UID HOME: a person's account. A name that already belongs to another number is never taken over.
 account() {
     if line=$(getent passwd "$1"); then
@@ -124,6 +132,7 @@ account() {
         [ "$uid" = "$2" ] || { echo "account $1 exists with uid $uid, not $2" >&2; return 1; }
         usermod -c clusterbook -g "$2" -d "$3" -s /bin/bash "$1"
     else
+        own_number "$1" "$2" || return 1
         getent group "$1" >/dev/null || groupadd -g "$2" "$1" || return 1
         # The numbers of a user's containers are the design's, not those that happen to be free here.
         useradd -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 -M -c clusterbook -u "$2" -g "$2" -d "$3" -s /bin/bash "$1"
@@ -141,6 +150,33 @@ no_account() {
         sleep 0.1
     done
     ! getent group "$1" >/dev/null || groupdel "$1"
+}
+
+# found_unix_group NAME: its number and its members in order.
+found_unix_group() {
+    line=$(getent group "$1") || { echo absent; return; }
+    gid=${line#*:*:}
+    echo "${gid%%:*}:$(printf '%s\n' "${line##*:}" | tr , '\n' | sort | paste -sd, -)"
+}
+# unix_group NAME GID MEMBERS: a group with exactly these members. The note beside it tells that it is ours; it is there first, so that a
+# group never is without one. A name that already belongs to another number is never taken over.
+unix_group() {
+    own_number "$1" "$2" || return 1
+    mkdir -p "$state/unix-group" && : >"$state/unix-group/$1" || return 1
+    if ! getent group "$1" >/dev/null && ! groupadd -g "$2" "$1"; then
+        rm -f "$state/unix-group/$1"
+        return 1
+    fi
+    for member in $(getent group "$1" | cut -d: -f4 | tr , ' '); do
+        case ",$3," in *",$member,"*) ;; *) gpasswd -d "$member" "$1" >/dev/null || return 1 ;; esac
+    done
+    for member in $(printf '%s' "$3" | tr , ' '); do
+        case " $(id -nG "$member") " in *" $1 "*) ;; *) gpasswd -a "$member" "$1" >/dev/null || return 1 ;; esac
+    done
+}
+no_unix_group() {
+    if getent group "$1" >/dev/null; then groupdel "$1" || return 1; fi
+    rm -f "$state/unix-group/$1"
 }
 
 # last_words UNIT: what systemd and the unit itself say of it, for whoever has to mend it.

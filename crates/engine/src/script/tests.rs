@@ -314,6 +314,187 @@ fn daemons_accounts_and_mounts_are_read_from_what_systems_print() {
     );
 }
 
+/// An account between two files, on a node that has these users and groups. Whatever would change either only writes down what it was told.
+fn account_on(node: &Node, expected: Option<&str>, passwd: &str, group: &str) -> (Vec<StepOutcome>, String) {
+    let told = node.path("told");
+    fs_err::write(&told, "").expect("it is written");
+    let mut steps = fresh(&[
+        node.file("before", "x\n"),
+        Item::account("taro", 2001, "/home/taro"),
+        node.file("after", "x\n"),
+    ]);
+    steps[1].expected = expected.map(str::to_owned);
+    let found = |line: &str| {
+        if line.is_empty() {
+            "return 2".to_owned()
+        } else {
+            format!("echo {line}")
+        }
+    };
+    let mut pretended = format!(
+        "getent() {{ case \"$*\" in 'passwd taro') {} ;; 'group taro') {} ;; *) return 2 ;; esac; }}\n",
+        found(passwd),
+        found(group)
+    );
+    for program in ["useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel"] {
+        pretended.push_str(&format!("{program}() {{ echo {program} \"$*\" >>{told}; }}\n"));
+    }
+    let script = apply("0123456789ab", 1, &steps).replacen("change() {", &format!("{pretended}change() {{"), 1);
+    let (output, said) = node.run(&script);
+    let outcomes = read_outcomes(steps.len(), &output, &said).expect("it is not refused");
+    (outcomes, fs_err::read_to_string(&told).expect("what was told"))
+}
+
+#[test]
+fn an_account_is_made_with_its_group() {
+    for (passwd, group, wanted) in [
+        ("", "", "groupadd -g 2001 taro\nuseradd "),
+        ("", "taro:x:2001:", "useradd "),
+        (
+            "taro:x:2001:2001::/home/taro:/bin/sh",
+            "taro:x:2001:",
+            "usermod -c clusterbook -g 2001 ",
+        ),
+    ] {
+        let (outcomes, told) = account_on(&Node::new(), None, passwd, group);
+        assert_eq!(outcomes, vec![StepOutcome::Done; 3], "{passwd} {group}");
+        assert!(
+            told.starts_with(wanted) && told.ends_with(" -s /bin/bash taro\n"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_belongs_to_another_number_is_not_taken_over() {
+    for (passwd, group, why) in [
+        (
+            "taro:x:1500:1500::/home/taro:/bin/bash",
+            "taro:x:1500:",
+            "account taro exists with uid 1500, not 2001",
+        ),
+        ("", "taro:x:1500:", "group taro exists with gid 1500, not 2001"),
+    ] {
+        let node = Node::new();
+        let (outcomes, told) = account_on(&node, None, passwd, group);
+        // What comes after it on this node may need the account.
+        assert_eq!(
+            outcomes,
+            [
+                StepOutcome::Done,
+                StepOutcome::Failed(why.to_owned()),
+                StepOutcome::NotReached
+            ]
+        );
+        assert_eq!(told, "", "nothing is made or changed");
+    }
+}
+
+#[test]
+fn a_name_that_was_taken_since_the_plan_is_left_alone_and_the_rest_goes_on() {
+    let node = Node::new();
+    let theirs = "taro:x:1500:1500::/home/taro:/bin/bash";
+    let (outcomes, told) = account_on(&node, Some(ABSENT), theirs, "taro:x:1500:");
+    let found = "1500:1500:/home/taro:/bin/bash".to_owned();
+    assert_eq!(
+        outcomes,
+        [StepOutcome::Done, StepOutcome::Drift { found }, StepOutcome::Done]
+    );
+    assert_eq!(told, "");
+    assert!(fs_err::exists(node.path("after")).expect("it can be looked at"));
+}
+
+/// Programs that keep groups in a file, as the system's own do.
+fn group_file(node: &Node) -> String {
+    let file = node.path("group");
+    format!(
+        r#"
+getent() {{
+    [ "$1" = group ] || return 2
+    shift
+    missing=0
+    for name; do grep "^$name:" {file} || missing=2; done
+    return $missing
+}}
+groupadd() {{ ! grep -q ":$2:" {file} || {{ echo "GID $2 is taken" >&2; return 4; }}; echo "$3:x:$2:" >>{file}; }}
+groupdel() {{ sed -i "/^$1:/d" {file}; }}
+gpasswd() {{
+    members=$(getent group "$3" | cut -d: -f4 | tr , '\n' | grep -vx "$2")
+    [ "$1" = -d ] || members=$(printf '%s\n%s' "$2" "$members")
+    sed -i "s/^\($3:.*:\).*/\1$(printf '%s\n' "$members" | grep . | paste -sd, -)/" {file}
+}}
+id() {{ grep "[:,]$2\(,\|\$\)" {file} | cut -d: -f1 | paste -sd' ' -; }}
+"#
+    )
+}
+
+#[test]
+fn groups_have_the_members_that_the_design_says_and_go_with_it() {
+    let node = Node::new();
+    let group = |gid, names: [&str; 2]| {
+        let users: Vec<_> = names
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .map(|name| serde_json::json!({"name": name, "groups": ["lab"]}))
+            .collect();
+        let design = clusterbook_model::Design::from_parameters(&serde_json::json!({
+            "name": "demo", "unix_groups": [{"name": "lab", "gid": gid}], "users": users,
+        }))
+        .expect("a design");
+        Item::unix_group(&design.unix_groups[0], &design.users)
+    };
+    fs_err::write(node.path("group"), "wheel:x:10:root\nold:x:3009:\n").expect("it is written");
+    let look = |items: &[Item]| {
+        let script = observe(items).replacen("look() {", &format!("{}look() {{", group_file(&node)), 1);
+        let (output, said) = node.run(&script);
+        read_facts(items, &output).unwrap_or_else(|| panic!("broke off: {said}"))
+    };
+    let change = |number, steps: &[Step]| {
+        let script = apply("0123456789ab", number, steps);
+        let (output, said) = node.run(&script.replacen("change() {", &format!("{}change() {{", group_file(&node)), 1));
+        read_outcomes(steps.len(), &output, &said).expect("it is not refused")
+    };
+    assert!(look(&[]).is_empty(), "groups of others are nobody's business");
+
+    for (number, names) in [(1, ["taro", "hana"]), (2, ["jiro", "hana"]), (3, ["", ""])] {
+        let item = group(3001, names);
+        let items = [item.clone()];
+        assert_ne!(look(&items)[&item.key], item.want);
+        let steps = seen(&items, &look(&items));
+        assert_eq!(change(number, &steps), [StepOutcome::Done], "{names:?}");
+        assert_eq!(look(&items)[&item.key], item.want, "{names:?}");
+    }
+    // Another number is never given to a group that is there, nor one that another group has.
+    let other = group(3002, ["taro", ""]);
+    assert!(
+        matches!(&change(4, &fresh(&[other]))[0], StepOutcome::Failed(said) if said.contains("gid 3001, not 3002"))
+    );
+    let taken = Item::unix_group(
+        &clusterbook_model::UnixGroup {
+            name: "new".to_owned(),
+            gid: 3009,
+        },
+        &[],
+    );
+    assert!(matches!(&change(5, &fresh(&[taken]))[0], StepOutcome::Failed(said) if said.contains("3009 is taken")));
+
+    let facts = look(&[]);
+    assert_eq!(
+        facts.keys().collect::<Vec<_>>(),
+        ["unix-group:lab"],
+        "what is ours is found without a design"
+    );
+    assert_eq!(
+        change(6, &seen(&[Item::no_unix_group("lab")], &facts)),
+        [StepOutcome::Done]
+    );
+    assert!(look(&[]).is_empty());
+    assert_eq!(
+        fs_err::read_to_string(node.path("group")).expect("it is there"),
+        "wheel:x:10:root\nold:x:3009:\n"
+    );
+}
+
 fn an_account(limits: &str) -> (clusterbook_model::Design, Vec<Item>) {
     let parameters = serde_json::json!({
         "name": "demo",

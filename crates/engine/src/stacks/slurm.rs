@@ -21,7 +21,8 @@
 use std::collections::BTreeMap;
 
 use clusterbook_model::{
-    Accounting, Cgroups, Disk, Flavor, Group, Mount, Node, Role, Secret, SlurmNode, SlurmValues, User,
+    Accounting, Cgroups, Design, Disk, Flavor, Group, Mount, Node, Role, Secret, SlurmNode, SlurmValues, UnixGroup,
+    User,
 };
 use serde::Serialize;
 
@@ -76,13 +77,19 @@ impl Slurm {
         let mut master = everywhere.to_vec();
         // Before the users: whoever leaves takes the numbers of their containers along.
         master.extend(containers::containers(design, Role::Master, context.cgroups));
-        master.push(users(&design.users, Role::Master));
+        let groups: Vec<Item> = design
+            .unix_groups
+            .iter()
+            .map(|group| Item::unix_group(group, &design.users))
+            .collect();
+        master.push(users(&design.users, &groups, Role::Master));
         master.push(accounting(design.accounting.enabled, render("slurm/slurmdbd.conf")?));
         let gres_conf = Item::file("/etc/slurm/gres.conf", 0o644, render("slurm/gres.conf")?);
         master.push(controller(
             render("slurm/slurm.conf")?,
             render("slurm/cgroup.conf")?,
             gres_conf.clone(),
+            &partition_groups(design, &groups),
         ));
         if design.accounting.enabled {
             master.push(accounts(&design.accounting, &design.users));
@@ -90,7 +97,7 @@ impl Slurm {
         master.push(verify(&values.nodes, &gres_conf));
         let mut worker = everywhere.to_vec();
         worker.extend(containers::containers(design, Role::Compute, context.cgroups));
-        worker.push(users(&design.users, Role::Compute));
+        worker.push(users(&design.users, &groups, Role::Compute));
         let defaults = render("slurm/slurmd.default")?;
         files::add(&mut master, &design.files, "master")?;
         let mut workers = BTreeMap::new();
@@ -174,8 +181,8 @@ fn munge(key: &Secret) -> Phase {
     }
 }
 
-/// Accounts everywhere; homes, which all nodes share, on the master only.
-fn users(users: &[User], role: Role) -> Phase {
+/// Accounts and groups everywhere; homes, which all nodes share, on the master only.
+fn users(users: &[User], groups: &[Item], role: Role) -> Phase {
     let mut sudoers = String::from("# Made by clusterbook from the design's users.\n");
     for user in users.iter().filter(|user| user.sudo) {
         sudoers.push_str(&format!("{} ALL=(ALL) NOPASSWD: ALL\n", user.name));
@@ -201,6 +208,7 @@ fn users(users: &[User], role: Role) -> Phase {
             ));
         }
     }
+    items.extend_from_slice(groups);
     Phase {
         name: "users",
         after: Barrier::Nothing,
@@ -256,15 +264,29 @@ fn accounts(accounting: &Accounting, users: &[User]) -> Phase {
     }
 }
 
-fn controller(slurm_conf: String, cgroup_conf: String, gres_conf: Item) -> Phase {
+/// The groups that partitions are for. Slurm looks at their members when it reads its configuration, and else only every ten minutes.
+fn partition_groups<'a>(design: &Design, groups: &'a [Item]) -> Vec<&'a Item> {
+    let named = |group: &UnixGroup| {
+        design
+            .partitions
+            .iter()
+            .any(|partition| partition.allow_groups.contains(&group.name))
+    };
+    design
+        .unix_groups
+        .iter()
+        .zip(groups)
+        .filter(|(group, _)| named(group))
+        .map(|(_, item)| item)
+        .collect()
+}
+
+fn controller(slurm_conf: String, cgroup_conf: String, gres_conf: Item, groups: &[&Item]) -> Phase {
     let slurm_conf = Item::file("/etc/slurm/slurm.conf", 0o644, slurm_conf);
     let cgroup_conf = Item::file("/etc/slurm/cgroup.conf", 0o644, cgroup_conf);
-    let service = Item::service(
-        "slurmctld",
-        Refresh::ScontrolReconfigure,
-        &[&slurm_conf, &cgroup_conf, &gres_conf],
-    )
-    .tried(Trial::Slurmctld);
+    let mut inputs = vec![&slurm_conf, &cgroup_conf, &gres_conf];
+    inputs.extend(groups);
+    let service = Item::service("slurmctld", Refresh::ScontrolReconfigure, &inputs).tried(Trial::Slurmctld);
     Phase {
         name: "controller",
         after: Barrier::Nothing,

@@ -6,7 +6,7 @@ use cucumber::gherkin::Step;
 use cucumber::{given, then, when};
 use serde_json::{Value, json};
 
-use crate::place::Place;
+use crate::place::{Place, programs, repository};
 use crate::problem::{Outcome, Problem, ensure};
 use crate::trial::Trial;
 use crate::watch;
@@ -96,6 +96,42 @@ async fn python(trial: &mut Trial) -> Outcome {
         .map(drop)
 }
 
+/// A tmplrun that needs nothing of the node that it runs on is made as a person would make it, and lies beside the one that is run.
+#[given("a tmplrun without libraries beside the one that is run here")]
+async fn static_program(trial: &mut Trial) -> Outcome {
+    let place = trial.place()?;
+    let made = tokio::process::Command::new(repository().join("ci/static-tmplrun"))
+        .output()
+        .await?;
+    ensure(made.status.success(), || {
+        format!("ci/static-tmplrun: {}", String::from_utf8_lossy(&made.stderr))
+    })?;
+    let name = format!("tmplrun-{}", std::env::consts::ARCH);
+    fs_err::create_dir(folder(&place))?;
+    fs_err::copy(programs().join("tmplrun"), folder(&place).join("tmplrun"))?;
+    fs_err::copy(
+        repository().join("target/static").join(&name),
+        folder(&place).join(&name),
+    )?;
+    Ok(())
+}
+
+/// Where the programs are that this feature runs.
+fn folder(place: &Place) -> std::path::PathBuf {
+    place.root().join("bin")
+}
+
+#[then("the program that was sent to the cluster needs no libraries")]
+async fn needs_no_libraries(trial: &mut Trial) -> Outcome {
+    let place = trial.place()?;
+    let line = "set -- /home/taro/.cache/tmplrun/bin/*; [ $# -eq 1 ] && LC_ALL=C ldd \"$1\" 2>&1 || :";
+    let said = place.on_master(line).await?;
+    ensure(
+        said.contains("statically linked") || said.contains("not a dynamic"),
+        || format!("ldd says {said}"),
+    )
+}
+
 /// Cells stand between lines of dashes, which may name a tag.
 #[given(expr = "the notebook {string}")]
 async fn notebook(trial: &mut Trial, name: String, step: &Step) -> Outcome {
@@ -152,6 +188,14 @@ fn arguments(place: &Place, input: &str, step: &Step) -> Vec<String> {
     arguments
 }
 
+fn program(place: &Place) -> String {
+    let beside = folder(place).join("tmplrun");
+    match beside.exists() {
+        true => beside.to_string_lossy().into_owned(),
+        false => "tmplrun".to_owned(),
+    }
+}
+
 fn events_path(place: &Place) -> std::path::PathBuf {
     place.out().join("jobs.jsonl")
 }
@@ -169,7 +213,7 @@ fn events(place: &Place) -> Vec<Value> {
 async fn hand_over(trial: &mut Trial, input: String, step: &Step) -> Outcome {
     let place = trial.place()?;
     let arguments = arguments(&place, &input, step);
-    trial.ran = Some(place.run("tmplrun", &arguments).await?);
+    trial.ran = Some(place.run(&program(&place), &arguments).await?);
     Ok(())
 }
 
@@ -179,7 +223,7 @@ async fn start(trial: &mut Trial, input: String, step: &Step) -> Outcome {
     // An earlier run's is not to be read.
     let _ = fs_err::remove_file(events_path(&place));
     let arguments = arguments(&place, &input, step);
-    let running = place.start("tmplrun", &arguments)?;
+    let running = place.start(&program(&place), &arguments)?;
     trial.running.push(running);
     Ok(())
 }

@@ -40,7 +40,7 @@ use self::mounts::RawMount;
 use self::names::{check_label, default_text};
 use self::network::RawNetwork;
 use self::partitions::RawPartition;
-use self::users::RawUser;
+use self::users::{RawUnixGroup, RawUser};
 use crate::{Architecture, Design, Fault, Faults, Power, SCHEMA};
 
 /// The most nodes that one design may have.
@@ -82,7 +82,7 @@ fn place(path: &str) -> (usize, usize) {
     )
 }
 
-const ROOT: [&str; 18] = [
+const ROOT: [&str; 19] = [
     "schema",
     "name",
     "provider",
@@ -96,6 +96,7 @@ const ROOT: [&str; 18] = [
     "mounts",
     "partitions",
     "accounting",
+    "unix_groups",
     "users",
     "slurm_conf",
     "files",
@@ -117,6 +118,7 @@ struct Raw {
     mounts: Vec<RawMount>,
     partitions: Option<Vec<RawPartition>>,
     accounting: RawAccounting,
+    unix_groups: Vec<RawUnixGroup>,
     users: Vec<RawUser>,
     slurm_conf: BTreeMap<String, String>,
     files: Vec<RawFile>,
@@ -166,6 +168,7 @@ fn read(parameters: &Value, faults: &mut Vec<Fault>) -> Raw {
         }
         None => None,
     };
+    raw.unix_groups = users::read_groups(&mut root);
     raw.users = users::read(&mut root);
     raw.files = files::read(&mut root);
     raw.containers = root.texts("containers");
@@ -206,6 +209,7 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         mounts,
         partitions,
         accounting,
+        unix_groups,
         users,
         slurm_conf,
         files,
@@ -239,7 +243,8 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
     let disks = disks::resolve(disks, faults);
     let mounts = mounts::resolve(mounts, &disks, faults);
     let users = users::resolve(users, faults);
-    let partitions = partitions::resolve(partitions, &groups, &users, faults);
+    let unix_groups = users::resolve_groups(unix_groups, &users, faults);
+    let partitions = partitions::resolve(partitions, &groups, &users, &unix_groups, faults);
     let group_names: Vec<String> = groups.iter().filter_map(|group| group.name.clone()).collect();
     let files = files::resolve(files, &group_names, &disks, faults);
     let accounting = accounting::resolve(accounting, &users, faults);
@@ -275,6 +280,7 @@ fn resolve(raw: Raw, faults: &mut Vec<Fault>) -> Option<Design> {
         mounts,
         partitions,
         accounting,
+        unix_groups,
         users,
         slurm_conf,
         files,

@@ -8,7 +8,7 @@ use super::fault;
 use super::groups::ResolvedGroup;
 use super::level::{Level, join};
 use crate::error::nearest;
-use crate::{Fault, Partition, User};
+use crate::{Fault, Partition, UnixGroup, User};
 
 const PARTITION: [&str; 6] = ["name", "groups", "default", "max_time", "allow_groups", "cpus_per_gpu"];
 
@@ -47,6 +47,7 @@ pub(super) fn resolve(
     raw: Option<Vec<RawPartition>>,
     groups: &[ResolvedGroup],
     users: &[User],
+    unix_groups: &[UnixGroup],
     faults: &mut Vec<Fault>,
 ) -> Vec<Partition> {
     let all_groups: Vec<String> = groups.iter().filter_map(|group| group.name.clone()).collect();
@@ -122,10 +123,16 @@ pub(super) fn resolve(
             }
         }
         for (index, allowed) in partition.allow_groups.iter().enumerate() {
-            if !users.iter().any(|user| user.name == *allowed) {
-                let help = match nearest(allowed, users.iter().map(|user| user.name.as_str())) {
+            let known = || {
+                let shared = unix_groups.iter().map(|group| group.name.as_str());
+                shared.chain(users.iter().map(|user| user.name.as_str()))
+            };
+            if !known().any(|name| name == allowed) {
+                let help = match nearest(allowed, known()) {
                     Some(name) => format!("did you mean '{name}'?"),
-                    None => "every user's own group has the user's name; add the user, or leave it out".to_owned(),
+                    None => format!(
+                        "write it among unix_groups: - {{ name: {allowed} }}; every user also has a group of their own name"
+                    ),
                 };
                 fault(
                     faults,

@@ -1,4 +1,4 @@
-//! Users: their names and numbers.
+//! Users and the groups that they share: their names and numbers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,12 +8,31 @@ use super::accounting::{MOST_SHARES, read_limits};
 use super::fault;
 use super::keys::check_key;
 use super::level::{Level, join};
-use crate::{Fault, Limits, User};
+use crate::error::nearest;
+use crate::{Fault, Limits, UnixGroup, User};
 
-const LEAST_UID: u32 = 1000;
-const MOST_UID: u32 = 59999;
+/// Numbers of people and their groups; those below belong to the system.
+const LEAST: u32 = 1000;
+const MOST: u32 = 59999;
 
-const USER: [&str; 7] = ["name", "uid", "keys", "sudo", "accounts", "fairshare", "limits"];
+const UNIX_GROUP: [&str; 2] = ["name", "gid"];
+const USER: [&str; 8] = [
+    "name",
+    "uid",
+    "keys",
+    "sudo",
+    "groups",
+    "accounts",
+    "fairshare",
+    "limits",
+];
+
+pub(super) struct RawUnixGroup {
+    path: String,
+    name: Option<String>,
+    gid: Option<u32>,
+    gid_given: bool,
+}
 
 pub(super) struct RawUser {
     path: String,
@@ -22,9 +41,23 @@ pub(super) struct RawUser {
     uid_given: bool,
     keys: Vec<String>,
     sudo: Option<bool>,
+    groups: Vec<String>,
     accounts: Vec<String>,
     fairshare: Option<u32>,
     limits: Limits,
+}
+
+pub(super) fn read_groups(root: &mut Level<'_, '_>) -> Vec<RawUnixGroup> {
+    root.items("unix_groups", &UNIX_GROUP, |level| {
+        level.require("name", "the group has no name", "write a name such as lab");
+        RawUnixGroup {
+            path: level.path.clone(),
+            name: level.text("name"),
+            gid_given: level.get("gid").is_some(),
+            gid: level.number("gid", LEAST, MOST),
+        }
+    })
+    .unwrap_or_default()
 }
 
 pub(super) fn read(root: &mut Level<'_, '_>) -> Vec<RawUser> {
@@ -37,13 +70,77 @@ fn read_user(level: &mut Level<'_, '_>) -> RawUser {
         path: level.path.clone(),
         name: level.text("name"),
         uid_given: level.get("uid").is_some(),
-        uid: level.number("uid", LEAST_UID, MOST_UID),
+        uid: level.number("uid", LEAST, MOST),
         keys: level.texts("keys").unwrap_or_default(),
         sudo: level.flag("sudo"),
+        groups: level.texts("groups").unwrap_or_default(),
         accounts: level.texts("accounts").unwrap_or_default(),
         fairshare: level.number("fairshare", 0, MOST_SHARES),
         limits: read_limits(level),
     }
+}
+
+/// After the users: each of these has a primary group of the same name and number.
+pub(super) fn resolve_groups(raw: Vec<RawUnixGroup>, users: &[User], faults: &mut Vec<Fault>) -> Vec<UnixGroup> {
+    let known: Vec<String> = raw.iter().filter_map(|group| group.name.clone()).collect();
+    for user in users {
+        for (index, group) in user.groups.iter().enumerate() {
+            let path = format!("users[{}].groups[{index}]", user.name);
+            if user.groups[..index].contains(group) {
+                fault(
+                    faults,
+                    path,
+                    format!("'{group}' is in the list twice"),
+                    "write each group once",
+                );
+            } else if !known.contains(group) {
+                let help = match nearest(group, known.iter().map(String::as_str)) {
+                    Some(name) => format!("did you mean '{name}'?"),
+                    None => format!("write it among unix_groups: - {{ name: {group} }}"),
+                };
+                fault(faults, path, format!("there is no Unix group '{group}'"), help);
+            }
+        }
+    }
+    let mut gids: HashMap<u32, String> = users.iter().map(|user| (user.uid, user.name.clone())).collect();
+    let mut groups: Vec<UnixGroup> = Vec::with_capacity(raw.len());
+    for group in raw {
+        let path = join(&group.path, "name");
+        let Some(name) = group.name else { continue };
+        check_name(&name, "a Unix group", &path, faults);
+        if users.iter().any(|user| user.name == name) {
+            fault(
+                faults,
+                path,
+                format!("'{name}' is a user, whose own group has that name"),
+                "write another name",
+            );
+        } else if groups.iter().any(|other| other.name == name) {
+            fault(
+                faults,
+                path,
+                format!("another Unix group is named '{name}'"),
+                "write each group once",
+            );
+        }
+        let gid = match group.gid {
+            Some(gid) => gid,
+            None if group.gid_given => continue,
+            None => default_number(&format!("group {name}")),
+        };
+        if let Some(other) = gids.insert(gid, name.clone())
+            && other != name
+        {
+            fault(
+                faults,
+                join(&group.path, "gid"),
+                format!("the gid {gid} is also that of {other}"),
+                format!("write another number from {LEAST} to {MOST}"),
+            );
+        }
+        groups.push(UnixGroup { name, gid });
+    }
+    groups
 }
 
 pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
@@ -53,7 +150,7 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
     for user in raw {
         let path = join(&user.path, "name");
         let Some(name) = user.name else { continue };
-        check_user_name(&name, &path, faults);
+        check_name(&name, "a login name", &path, faults);
         if !names.insert(name.clone()) {
             fault(
                 faults,
@@ -65,7 +162,7 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
         let uid = match user.uid {
             Some(uid) => Some(uid),
             None if user.uid_given => None,
-            None => Some(default_uid(&name)),
+            None => Some(default_number(&name)),
         };
         if let Some(uid) = uid
             && let Some(other) = uids.insert(uid, name.clone())
@@ -75,7 +172,7 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
                 faults,
                 join(&user.path, "uid"),
                 format!("the uid {uid} is also that of {other}"),
-                format!("write another number from {LEAST_UID} to {MOST_UID}"),
+                format!("write another number from {LEAST} to {MOST}"),
             );
         }
         for (index, key) in user.keys.iter().enumerate() {
@@ -87,6 +184,7 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
                 uid,
                 keys: user.keys.iter().map(|key| key.trim().to_owned()).collect(),
                 sudo: user.sudo.unwrap_or(false),
+                groups: user.groups,
                 accounts: user.accounts,
                 fairshare: user.fairshare.unwrap_or(1),
                 limits: user.limits,
@@ -97,30 +195,41 @@ pub(super) fn resolve(raw: Vec<RawUser>, faults: &mut Vec<Fault>) -> Vec<User> {
 }
 
 /// Accounts and groups that the images hold. A user's primary group has the user's name, so group names count too.
-const RESERVED_USERS: [&str; 54] = [
+const RESERVED_USERS: [&str; 89] = [
     "adm",
     "audio",
+    "avahi",
     "backup",
     "bin",
     "cdrom",
+    "cgred",
+    "chrony",
     "clock",
     "crontab",
     "daemon",
+    "dbus",
     "dialout",
     "dip",
     "disk",
     "docker",
     "fax",
     "floppy",
+    "ftp",
     "games",
+    "gssproxy",
+    "halt",
     "input",
     "irc",
     "kmem",
     "kvm",
+    "libstoragemgmt",
     "list",
+    "lock",
     "lp",
+    "lxd",
     "mail",
     "man",
+    "mem",
     "messagebus",
     "munge",
     "mysql",
@@ -128,33 +237,57 @@ const RESERVED_USERS: [&str; 54] = [
     "news",
     "nobody",
     "nogroup",
+    "nscd",
+    "nslcd",
+    "ntp",
+    "nvidia-dcgm",
+    "nvidia-persistenced",
     "operator",
+    "pipewire",
     "plugdev",
     "polkitd",
+    "postfix",
+    "postgres",
+    "printadmin",
     "proxy",
+    "rdma",
     "render",
     "root",
+    "rpc",
+    "rpcuser",
+    "rtkit",
     "sasl",
     "sgx",
     "shadow",
+    "shutdown",
     "slurm",
+    "slurmrestd",
     "src",
     "ssh",
+    "ssh_keys",
     "sshd",
+    "sssd",
     "staff",
+    "statd",
     "sudo",
     "sync",
     "sys",
     "tape",
+    "tcpdump",
+    "tss",
     "tty",
+    "unbound",
     "users",
+    "utempter",
     "utmp",
     "uucp",
     "video",
     "voice",
+    "wheel",
+    "www-data",
 ];
 
-fn check_user_name(name: &str, path: &str, faults: &mut Vec<Fault>) {
+fn check_name(name: &str, what: &str, path: &str, faults: &mut Vec<Fault>) {
     let posix = name.len() <= 32
         && name.starts_with(|character: char| character.is_ascii_lowercase())
         && name
@@ -164,22 +297,22 @@ fn check_user_name(name: &str, path: &str, faults: &mut Vec<Fault>) {
         fault(
             faults,
             path,
-            format!("{name:?} can't be a login name"),
+            format!("{name:?} can't be {what}"),
             "write at most 32 lower-case letters, digits, '-' and '_', a letter first",
         );
-    } else if RESERVED_USERS.contains(&name) || name == "www-data" || name.starts_with("systemd-") {
+    } else if RESERVED_USERS.contains(&name) || name.starts_with("systemd-") {
         fault(
             faults,
             path,
             format!("'{name}' belongs to the system"),
-            "write another login name",
+            "write another name",
         );
     }
 }
 
-/// A uid that follows from the name alone, so that it stays when people are added, removed or listed in another order: files on the
-/// shared disks carry the number.
-fn default_uid(name: &str) -> u32 {
+/// A number that follows from the name alone, so that it stays when people are added, removed or listed in another order: files on the
+/// shared disks carry it.
+fn default_number(name: &str) -> u32 {
     let hash = Sha256::digest(name.as_bytes());
     10_000 + u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) % 50_000
 }

@@ -21,6 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::metadata;
 use super::outputs::Outputs;
 use crate::clock;
+use crate::destination;
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Object};
 use crate::kernel::Message;
@@ -32,10 +33,9 @@ const SCHEMA: i64 = 1;
 /// How often the lock is tried again when the file was removed between opening and locking it.
 const TRIES: usize = 100;
 
-/// Where the journal of `output` is.
+/// Where the journal of `output` is: beside the file, where that is a link.
 pub(crate) fn path_of(output: &Path) -> PathBuf {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    output.with_file_name(format!(".{name}.journal"))
+    destination::companion(&destination::real(output), ".journal")
 }
 
 /// Who writes an output.
@@ -141,7 +141,7 @@ impl Journal {
             return self.record(kind, content);
         }
         let mut content = content.clone();
-        masker.mask_json(&mut content);
+        masker.mask_output(&mut content);
         self.record(kind, &content)
     }
 
@@ -280,8 +280,9 @@ fn place(index: usize) -> Json {
     Json::Number(index.to_string())
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn file_name(output: &Path) -> String {
+    let name = destination::real(output);
+    name.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn host() -> String {
@@ -303,7 +304,7 @@ fn locked(path: &Path, output: &Path) -> Result<File> {
         fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options
             .open(path)
-            .map_err(|error| super::save::unwritable(output, error))?;
+            .map_err(|error| destination::unwritable(output, error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(path, output)),
@@ -358,10 +359,10 @@ pub(crate) fn recover(output: &Path) -> Result<Option<Recovered>> {
     }
     // Whoever holds the lock is alive, and will write the notebook itself.
     let file = locked(&path, output)?;
-    super::save::sweep(output);
+    destination::sweep(output);
     let recovered = read(file, &path, output)?;
     if let Some(recovered) = &recovered {
-        super::write_atomically(output, recovered.notebook.write().as_bytes())?;
+        destination::write(output, recovered.notebook.write().as_bytes())?;
     }
     fs_err::remove_file(&path).map_err(|error| broken(&path, error))?;
     Ok(recovered)

@@ -17,7 +17,7 @@ pub use outputs::RESULT_TYPE;
 
 pub(crate) use journal::{Writer, recover};
 pub(crate) use metadata::{NotebookEntry, Span, add_markers, notebook_entry};
-pub(crate) use save::{Saver, masked, sweep, write_atomically};
+pub(crate) use save::{Saver, masked};
 
 use outputs::{Outputs, Shown, tagged_result};
 

@@ -209,7 +209,7 @@ impl Outputs {
         } else {
             display(content, kind, masker)
         };
-        masker.mask_json(&mut output);
+        masker.mask_output(&mut output);
         if let Some(Json::Object(result)) = output.get("data").and_then(|data| data.get(RESULT_TYPE)) {
             for (name, value) in result.iter() {
                 self.results.set(&name, value.clone());
@@ -243,7 +243,7 @@ impl Outputs {
                 .with("output_type", "stream")
                 .with("text", text);
             let mut output = Json::Object(output);
-            masker.mask_json(&mut output);
+            masker.mask_output(&mut output);
             self.widgets.capture(request, output);
             return;
         }
@@ -261,7 +261,7 @@ impl Outputs {
         } else {
             display(content, kind, masker)
         };
-        masker.mask_json(&mut output);
+        masker.mask_output(&mut output);
         let data = output
             .as_object_mut()
             .and_then(|output| output.get_mut("data"))
@@ -295,7 +295,7 @@ impl Outputs {
             .with("evalue", value)
             .with("traceback", Json::from(vec![Json::from(format!("{name}: {value}"))]));
         let (mut output, _) = error(&Json::Object(content), masker);
-        masker.mask_json(&mut output);
+        masker.mask_output(&mut output);
         self.push(notebook, output);
     }
 
@@ -391,7 +391,7 @@ impl Outputs {
             return;
         };
         let (mut new, _) = display(content, "display_data", masker);
-        masker.mask_json(&mut new);
+        masker.mask_output(&mut new);
         for (cell, place) in self.displays.get(&*id).into_iter().flatten() {
             let output = outputs_of(notebook, *cell)
                 .and_then(|outputs| outputs.item_mut(*place))

@@ -2,15 +2,14 @@
 //!
 //! What happens in between is in the journal, so that the notebook itself need not be written after every cell.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::journal::{self, Journal, Writer};
-use crate::error::{Error, Result};
+use crate::destination::Destination;
+use crate::error::Result;
 use crate::json::Json;
 use crate::kernel::Message;
 use crate::mask::Masker;
@@ -24,7 +23,7 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// Where a notebook is saved, and how often.
 #[derive(Debug)]
 pub(crate) struct Saver {
-    path: Option<PathBuf>,
+    destination: Option<Destination>,
     /// Saves only when it must.
     reluctant: bool,
     last: Instant,
@@ -37,14 +36,16 @@ impl Saver {
     /// Locks `path` and proves that it can be written, before anything has run.
     pub(crate) fn new(path: Option<&Path>, writer: &Writer) -> Result<Self> {
         let (mut journal, mut recovered) = (None, false);
-        if let Some(path) = path {
-            prove_writable(path)?;
+        let destination = path.map(Destination::find).transpose()?;
+        // A device or a pipe keeps nothing that could be gone on with, and anybody may write to it.
+        if let Some(destination) = destination.as_ref().filter(|destination| !destination.is_stream()) {
+            let path = destination.path();
             // What an earlier run had come to is not lost even if this one is refused after all.
             recovered = journal::recover(path)?.is_some();
             journal = Some(Journal::lock(path, writer)?);
         }
         Ok(Self {
-            path: path.map(Path::to_path_buf),
+            destination,
             reluctant: false,
             last: Instant::now(),
             cost: Duration::ZERO,
@@ -60,7 +61,7 @@ impl Saver {
 
     /// Where the notebook goes.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.destination.as_ref().map(Destination::path)
     }
 
     /// The first cell is about to run.
@@ -111,11 +112,18 @@ impl Saver {
         }
     }
 
-    /// Saves.
+    /// Saves, but to a device or a pipe, which get the notebook once.
     pub(crate) fn save(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
-        if let Some(path) = &self.path {
+        match &self.destination {
+            Some(destination) if !destination.is_stream() => self.write(notebook, masker),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
+        if let Some(destination) = &self.destination {
             let start = Instant::now();
-            write_atomically_with(path, |file| masked(notebook, masker).write_to(file))?;
+            destination.write(|file| masked(notebook, masker).write_to(file))?;
             self.last = Instant::now();
             self.cost = start.elapsed();
         }
@@ -124,7 +132,7 @@ impl Saver {
 
     /// Saves for the last time: the notebook is complete, and the journal is no longer needed.
     pub(crate) fn finish(&mut self, notebook: &Notebook, masker: &Masker) -> Result<()> {
-        self.save(notebook, masker)?;
+        self.write(notebook, masker)?;
         if let Some(journal) = &mut self.journal {
             journal.complete();
         }
@@ -139,9 +147,11 @@ pub(crate) fn masked<'a>(notebook: &'a Notebook, masker: &Masker) -> std::borrow
         return std::borrow::Cow::Borrowed(notebook);
     }
     let mut copy = notebook.clone();
-    copy.metadata_mut()
-        .values_mut()
-        .for_each(|(_, value)| masker.mask_json(value));
+    let metadata = copy.metadata_mut();
+    masker.mask_keys(metadata);
+    for (key, value) in metadata.values_mut() {
+        keep_duration(&key, value, |value| masker.mask_json(value));
+    }
     for cell in copy.cells_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
         for (key, value) in cell.values_mut() {
             match (&*key, value.joined()) {
@@ -151,14 +161,45 @@ pub(crate) fn masked<'a>(notebook: &'a Notebook, masker: &Masker) -> std::borrow
                         *value = crate::notebook::lines(&text);
                     }
                 }
-                ("outputs" | "metadata" | "attachments", _) => {
-                    mask_lines(value, masker);
+                ("outputs", _) => match value.as_list_mut() {
+                    Some(outputs) => {
+                        outputs.unpack();
+                        outputs.items.iter_mut().for_each(|output| mask_output(output, masker));
+                    }
+                    None => mask_lines(value, masker),
+                },
+                ("metadata", _) => {
+                    if let Some(metadata) = value.as_object_mut() {
+                        masker.mask_keys(metadata);
+                        for (key, value) in metadata.values_mut() {
+                            keep_duration(&key, value, |value| mask_lines(value, masker));
+                        }
+                    }
                 }
+                ("attachments", _) => mask_lines(value, masker),
                 _ => {}
             }
         }
     }
     std::borrow::Cow::Owned(copy)
+}
+
+/// Masks what papermill's key holds but for how long something took: digits of that are no secret, and it is a number.
+fn keep_duration(key: &str, value: &mut Json, mask: impl FnOnce(&mut Json)) {
+    let duration = value.get("duration").filter(|_| key == "papermill").cloned();
+    mask(value);
+    if let (Some(duration @ Json::Number(_)), Some(entry)) = (duration, value.as_object_mut()) {
+        entry.set("duration", duration);
+    }
+}
+
+fn mask_output(output: &mut Json, masker: &Masker) {
+    let Some(entries) = output.as_object_mut() else {
+        return mask_lines(output, masker);
+    };
+    for (_, value) in entries.values_mut().filter(|(key, _)| key != "execution_count") {
+        mask_lines(value, masker);
+    }
 }
 
 fn mask_lines(value: &mut Json, masker: &Masker) {
@@ -180,73 +221,10 @@ fn mask_lines(value: &mut Json, masker: &Masker) {
     }
     match value {
         Json::Array(array) => array.items.iter_mut().for_each(|item| mask_lines(item, masker)),
-        Json::Object(object) => object.values_mut().for_each(|(_, value)| mask_lines(value, masker)),
+        Json::Object(object) => {
+            masker.mask_keys(object);
+            object.values_mut().for_each(|(_, value)| mask_lines(value, masker));
+        }
         other => masker.mask_json(other),
     }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
-pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Box<Error> {
-    Error::configuration("the output cannot be written")
-        .at(path)
-        .help("choose another output path, or make its folder writable")
-        .because(error)
-}
-
-fn prove_writable(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(unwritable(path, std::io::Error::from(std::io::ErrorKind::IsADirectory)));
-    }
-    // The notebook replaces the old file by renaming, so the folder is what must be writable: the journal's file proves it.
-    fs_err::create_dir_all(folder_of(path)).map_err(|error| unwritable(path, error))
-}
-
-/// What a file that is about to replace `path` is called: something of its own between these two.
-fn beside(path: &Path) -> (String, &'static str) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    (format!(".{name}."), ".new")
-}
-
-/// Removes what writers of `path` left that were killed. The caller knows that nobody writes it now.
-pub(crate) fn sweep(path: &Path) {
-    let (start, end) = beside(path);
-    for entry in fs_err::read_dir(folder_of(path)).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(&start) && name.ends_with(end) && name.len() > start.len() + end.len() {
-            let _ = fs_err::remove_file(entry.path());
-        }
-    }
-}
-
-/// Writes a file beside `path` and renames it over it.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically_with(path, |file| file.write_all(bytes))
-}
-
-fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        // A file that was there keeps its mode; a new one gets what an ordinary file gets, which the umask limits.
-        let old = fs_err::metadata(path).map(|old| old.permissions()).ok();
-        let (start, end) = beside(path);
-        let mut file = tempfile::Builder::new()
-            .prefix(&start)
-            .suffix(end)
-            .permissions(match old {
-                Some(_) => std::fs::Permissions::from_mode(0o600),
-                None => std::fs::Permissions::from_mode(0o666),
-            })
-            .tempfile_in(folder_of(path))?;
-        content(file.as_file_mut())?;
-        if let Some(old) = old {
-            file.as_file().set_permissions(old)?;
-        }
-        file.persist(path).map(drop).map_err(|error| error.error)
-    };
-    write().map_err(|error| unwritable(path, error))
 }

@@ -13,7 +13,7 @@ use super::select::find;
 use super::{FlowStep, graph};
 use crate::error::{Error, Result};
 use crate::json::{Json, Object};
-use crate::parameters::yaml_options;
+use crate::parameters::{read_yaml, yaml_options};
 
 /// The file that makes a folder a set of flows.
 pub const FILE_NAME: &str = "flow.yaml";
@@ -139,6 +139,14 @@ impl FlowFile {
             }
         }
         let raw: RawFile = serde_saphyr::from_str_with_options(text, yaml_options()).map_err(wrong)?;
+        // A value means the same here as with -y, where it may come from.
+        let values = read_yaml(text).map_err(|(message, line)| {
+            let error = Error::yours(format!("the flow file is wrong: {message}")).at(path);
+            match line {
+                Some(line) => error.line(line),
+                None => error,
+            }
+        })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut flows = BTreeMap::new();
         for (name, flow) in raw.flows {
@@ -151,13 +159,25 @@ impl FlowFile {
             let mut seen = HashSet::new();
             let mut steps: Vec<FlowStep> = Vec::new();
             let mut needs = Vec::new();
-            for raw in flow.value.steps {
+            let values = values
+                .get("flows")
+                .and_then(|flows| flows.get(&name)?.get("steps")?.as_array());
+            for (index, mut raw) in flow.value.steps.into_iter().enumerate() {
                 let line = raw.referenced.line() as usize;
+                let values = values.and_then(|steps| steps.get(index)?.get("parameters"));
+                if let (Json::Object(step), Some(values)) = (&mut raw.value, values) {
+                    step.set("parameters", values.clone());
+                }
                 let (step, named) = step(raw.value, folder).map_err(|error| error.at(path).line(line))?;
                 if !seen.insert(step.name.clone()) {
-                    return Err(Error::yours(format!("`{}` is in the flow `{name}` twice", step.name))
-                        .at(path)
-                        .line(line));
+                    return Err(
+                        Error::yours(format!("two steps of the flow `{name}` are called `{}`", step.name))
+                            .at(path)
+                            .line(line)
+                            .help(
+                                "a step is called as its notebook is: give one that runs it again a `name` of its own",
+                            ),
+                    );
                 }
                 needs.push((line, named));
                 steps.push(step);
@@ -259,19 +279,20 @@ fn known(flows: &BTreeMap<String, Flow>) -> String {
 
 /// A step is a file's name, or a mapping with it. Gives the names of the steps that it says it needs, too.
 fn step(raw: Json, folder: &Path) -> Result<(FlowStep, Option<Vec<String>>)> {
-    let (name, parameters, always, needs) = match &raw {
-        Json::String(name) => (name.decode().into_owned(), Object::new(), false, None),
+    let (notebook, name, parameters, always, needs) = match &raw {
+        Json::String(notebook) => (notebook.decode().into_owned(), None, Object::new(), false, None),
         Json::Object(object) => {
             for (key, _) in object.iter() {
-                if !matches!(&*key, "notebook" | "parameters" | "needs" | "always") {
+                if !matches!(&*key, "notebook" | "name" | "parameters" | "needs" | "always") {
                     return Err(Error::yours(format!("a step has no key `{key}`"))
-                        .help("a step's keys are: notebook, parameters, needs, always"));
+                        .help("a step's keys are: notebook, name, parameters, needs, always"));
                 }
             }
-            let name = raw
+            let notebook = raw
                 .text("notebook")
                 .ok_or_else(|| Error::yours("a step needs `notebook: FILE`"))?
                 .into_owned();
+            let name = object.get("name").map(own_name).transpose()?;
             let parameters = match object.get("parameters") {
                 None | Some(Json::Null) => Object::new(),
                 Some(Json::Object(parameters)) => parameters.clone(),
@@ -283,7 +304,7 @@ fn step(raw: Json, folder: &Path) -> Result<(FlowStep, Option<Vec<String>>)> {
                 Some(_) => return Err(Error::yours("`always` must be true or false")),
             };
             let needs = object.get("needs").map(needed).transpose()?;
-            (name, parameters, always, needs)
+            (notebook, name, parameters, always, needs)
         }
         _ => {
             return Err(Error::yours(
@@ -292,16 +313,13 @@ fn step(raw: Json, folder: &Path) -> Result<(FlowStep, Option<Vec<String>>)> {
         }
     };
     // Executed notebooks are written by the same names below the output folder, and must not land outside it.
-    if !Path::new(&name)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-    {
+    if !is_below(&notebook) {
         return Err(
-            Error::yours(format!("the notebook `{name}` is not below the flow's folder"))
+            Error::yours(format!("the notebook `{notebook}` is not below the flow's folder"))
                 .help("name it relative to the flow file, without `..`"),
         );
     }
-    let path = folder.join(&name);
+    let path = folder.join(&notebook);
     if !path.is_file() {
         let mut there: Vec<String> = fs_err::read_dir(folder)
             .map(|entries| {
@@ -314,7 +332,7 @@ fn step(raw: Json, folder: &Path) -> Result<(FlowStep, Option<Vec<String>>)> {
         there.retain(|name| name.ends_with(".ipynb"));
         there.sort();
         return Err(
-            Error::yours(format!("the notebook `{name}` does not exist")).help(format!(
+            Error::yours(format!("the notebook `{notebook}` does not exist")).help(format!(
                 "the folder holds: {}",
                 if there.is_empty() {
                     "no notebook".into()
@@ -325,13 +343,32 @@ fn step(raw: Json, folder: &Path) -> Result<(FlowStep, Option<Vec<String>>)> {
         );
     }
     let step = FlowStep {
-        name,
+        name: name.unwrap_or(notebook),
         path,
         parameters,
         needs: Vec::new(),
         always,
     };
     Ok((step, needs))
+}
+
+/// Whether a path leads to something below the folder that it is read in.
+fn is_below(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The name that a step is given: its executed notebook's, with or without the ending.
+fn own_name(value: &Json) -> Result<String> {
+    let text = value
+        .as_str()
+        .ok_or_else(|| Error::yours("a step's `name` must be text").help("put a number in quotes: name: \"2026\""))?;
+    let name = text.strip_suffix(".ipynb").unwrap_or(&text);
+    if !is_below(name) || name.ends_with('/') || name.chars().any(char::is_control) {
+        return Err(Error::yours(format!("`{text}` cannot be a step's name"))
+            .help("the executed notebook is written by this name below the output folder: name: measure-eu"));
+    }
+    Ok(format!("{name}.ipynb"))
 }
 
 fn needed(value: &Json) -> Result<Vec<String>> {

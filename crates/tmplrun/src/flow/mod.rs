@@ -16,7 +16,7 @@ use crate::json::Object;
 /// One notebook of a flow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowStep {
-    /// The file's name, which is the step's name.
+    /// The step's name, which is its executed notebook's file name: the notebook's own if the flow gives no other.
     pub name: String,
     /// Where the notebook is.
     pub path: PathBuf,

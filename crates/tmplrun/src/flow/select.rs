@@ -56,7 +56,7 @@ impl Selection {
     }
 }
 
-/// A step is named by its file, by its file without the ending, or by the number it starts with.
+/// A step is named by its name, with or without the ending, or by the number that it starts with.
 pub(super) fn find(name: &str, steps: &[FlowStep]) -> Result<usize> {
     let exact = steps
         .iter()

@@ -12,6 +12,7 @@ mod parse;
 mod write;
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 pub(crate) use large::parse_owned;
 pub(crate) use packed::Shelf;
@@ -41,6 +42,15 @@ pub enum Json {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
     literal: String,
+}
+
+/// What a text stands for in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The key of an entry.
+    Key,
+    /// A value, or a number as it is written.
+    Value,
 }
 
 /// An array, remembering whether it stood on one line.
@@ -156,6 +166,30 @@ impl Object {
             }
         }
         true
+    }
+
+    /// Calls `change` on every key; `Some` replaces it. Keys that become equal are numbered.
+    pub(crate) fn map_keys(&mut self, change: &mut dyn FnMut(&str) -> Option<String>) {
+        let changed: Vec<(usize, String)> = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (key, _))| Some((index, change(&key.decode())?)))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let mut taken: HashSet<String> = self.entries.iter().map(|(key, _)| key.decode().into_owned()).collect();
+        let mut last: HashMap<String, usize> = HashMap::new();
+        for (index, new) in changed {
+            let number = last.entry(new.clone()).or_insert(1);
+            let mut name = new.clone();
+            while !taken.insert(name.clone()) {
+                *number += 1;
+                name = format!("{new} {number}");
+            }
+            self.entries[index].0 = Text::new(&name);
+        }
     }
 
     /// The object under `key`, made if it is missing or something else.
@@ -285,24 +319,30 @@ impl Json {
         1 + below.unwrap_or(0)
     }
 
-    /// Calls `change` on every string value below, keys apart; `Some` replaces the text. Everything is in memory afterwards,
-    /// and what cannot be read is left out: better lost than not looked at.
-    pub fn map_strings(&mut self, change: &mut dyn FnMut(&str) -> Option<String>) {
+    /// Calls `change` on every text below: strings, numbers as they are written, and keys. `Some` replaces the text; a
+    /// number becomes a string then, and keys that become equal are numbered, so that no value is lost. Everything is in
+    /// memory afterwards, and what cannot be read is left out: better lost than not looked at.
+    pub fn map_texts(&mut self, change: &mut dyn FnMut(Place, &str) -> Option<String>) {
         match self {
             Self::String(text) => {
-                if let Some(new) = change(&text.decode()) {
+                if let Some(new) = change(Place::Value, &text.decode()) {
                     *text = Text::new(&new);
+                }
+            }
+            Self::Number(text) => {
+                if let Some(new) = change(Place::Value, text) {
+                    *self = Self::from(new);
                 }
             }
             Self::Array(array) => {
                 array.unpack();
-                array.items.iter_mut().for_each(|item| item.map_strings(change));
+                array.items.iter_mut().for_each(|item| item.map_texts(change));
             }
-            Self::Object(object) => object
-                .entries
-                .iter_mut()
-                .for_each(|(_, value)| value.map_strings(change)),
-            Self::Null | Self::Bool(_) | Self::Number(_) => {}
+            Self::Object(object) => {
+                object.map_keys(&mut |key| change(Place::Key, key));
+                object.entries.iter_mut().for_each(|(_, value)| value.map_texts(change));
+            }
+            Self::Null | Self::Bool(_) => {}
         }
     }
 

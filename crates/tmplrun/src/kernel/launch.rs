@@ -209,8 +209,9 @@ impl Plain {
         if !name.starts_with("python") || !flags.iter().all(known) {
             return None;
         }
+        let program = fill_in(program, spec, Path::new("{connection_file}"), environment);
         Some(Self {
-            interpreter: interpreter(program, spec, environment),
+            interpreter: interpreter(&program, spec, environment),
             flags: flags.to_vec(),
             env: spec.env.clone(),
         })
@@ -229,10 +230,15 @@ impl Plain {
 }
 
 fn interpreter(program: &str, spec: &KernelSpec, environment: &Environment) -> String {
-    match program {
-        "python" | "python3" => own_python(spec, environment).unwrap_or_else(|| program.to_owned()),
-        _ => program.to_owned(),
-    }
+    let own = match program {
+        "python" | "python3" => own_python(spec, environment),
+        _ if program.starts_with("python3.") && !program.contains('/') => own_python(spec, environment)
+            .map(|python| Path::new(&python).with_file_name(program))
+            .filter(|python| python.exists())
+            .map(|python| python.display().to_string()),
+        _ => None,
+    };
+    own.unwrap_or_else(|| program.to_owned())
 }
 
 /// The arguments after the launcher's name.
@@ -276,10 +282,10 @@ pub(super) fn start(
             command
         }
         None => {
-            let mut words = spec.argv.iter().map(|word| {
-                word.replace("{connection_file}", &connection_file.display().to_string())
-                    .replace("{resource_dir}", &spec.folder.display().to_string())
-            });
+            let mut words = spec
+                .argv
+                .iter()
+                .map(|word| fill_in(word, spec, connection_file, environment));
             let program = words.next().unwrap_or_default();
             let mut command = Command::new(interpreter(&program, spec, environment));
             command.args(words);
@@ -327,6 +333,36 @@ pub(super) fn start_server(
     Process::start(command, guard, Some(channel))
 }
 
+/// A word of a kernel's command: Jupyter's names in braces stand for paths, and other braces for themselves.
+fn fill_in(word: &str, spec: &KernelSpec, connection_file: &Path, environment: &Environment) -> String {
+    let mut out = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('{') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let name = rest[1..].split_once('}').map(|(name, _)| name);
+        let path = match name {
+            Some("connection_file") => Some(connection_file.display().to_string()),
+            Some("resource_dir") => Some(spec.folder.display().to_string()),
+            // What holds the interpreter.
+            Some("prefix") => own_python(spec, environment)
+                .and_then(|python| Some(Path::new(&python).parent()?.parent()?.display().to_string())),
+            _ => None,
+        };
+        match (name, path) {
+            (Some(name), Some(path)) => {
+                out.push_str(&path);
+                rest = &rest[name.len() + 2..];
+            }
+            _ => {
+                out.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out + rest
+}
+
 /// A bare `python` in a kernel's command means the interpreter that the kernel was installed with.
 fn own_python(spec: &KernelSpec, environment: &Environment) -> Option<String> {
     // PREFIX/share/jupyter/kernels/NAME
@@ -337,22 +373,84 @@ fn own_python(spec: &KernelSpec, environment: &Environment) -> Option<String> {
     Some(python.display().to_string())
 }
 
-/// `${NAME}` in a kernel's variables stands for ours, as Jupyter has it.
+/// `${NAME}` and `$NAME` in a kernel's variables stand for ours and `$$` for `$`, by the rules of Python's
+/// `string.Template.safe_substitute`, as Jupyter has it: what we don't have stays as it is written.
 fn expand(value: &str, environment: &Environment) -> String {
     let mut out = String::new();
     let mut rest = value;
-    while let Some(at) = rest.find("${") {
+    while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
-        match rest[at + 2..].split_once('}') {
-            Some((name, after)) => {
-                out.push_str(environment.variable(name).unwrap_or(""));
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let braced = rest.starts_with('{');
+        let word = &rest[usize::from(braced)..];
+        let end = word
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(word.len());
+        let (name, after) = word.split_at(end);
+        let begins_well = !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit());
+        let after = if braced { after.strip_prefix('}') } else { Some(after) };
+        match (environment.variable(name), after) {
+            (Some(value), Some(after)) if begins_well => {
+                out.push_str(value);
                 rest = after;
             }
-            None => {
-                out.push_str(&rest[at..]);
-                rest = "";
-            }
+            _ => out.push('$'),
         }
     }
     out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::{expand, fill_in};
+    use crate::environment::Environment;
+    use crate::kernelspec::KernelSpec;
+
+    fn environment() -> Environment {
+        Environment {
+            jupyter_paths: Vec::new(),
+            variables: vec![
+                ("HOME".to_owned(), "/h".to_owned()),
+                ("_x1".to_owned(), "$HOME".to_owned()),
+            ],
+            python: Some(PathBuf::from("/v/bin/python")),
+            programs: Vec::new(),
+            temporary: PathBuf::from("/t"),
+            kept: PathBuf::from("/k"),
+            current: PathBuf::from("/c"),
+        }
+    }
+
+    #[test]
+    fn variables_are_filled_in_as_by_pythons_templates() {
+        // What string.Template(text).safe_substitute({"HOME": "/h", "_x1": "$HOME"}) gives.
+        for (text, filled) in [
+            ("${HOME}/lib:$HOME/bin", "/h/lib:/h/bin"),
+            ("$_x1 ${_x1}y $_x1y", "$HOME $HOMEy $_x1y"),
+            ("$$HOME $${HOME} $$", "$HOME ${HOME} $"),
+            ("${GONE}:$GONE", "${GONE}:$GONE"),
+            ("${HOME $ $1 ${} ${1} é$é", "${HOME $ $1 ${} ${1} é$é"),
+            ("$", "$"),
+        ] {
+            assert_eq!(expand(text, &environment()), filled, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_in_braces_are_filled_in_once() {
+        let mut spec = KernelSpec::only_named("k", "l");
+        spec.folder = PathBuf::from("/s/{prefix}");
+        let fill = |word: &str| fill_in(word, &spec, Path::new("/c.json"), &environment());
+        assert_eq!(fill("{prefix}/bin/k"), "/v/bin/k");
+        assert_eq!(fill("--at={resource_dir}/x"), "--at=/s/{prefix}/x");
+        assert_eq!(fill("{connection_file}{connection_file}"), "/c.json/c.json");
+        assert_eq!(fill("{other} {{prefix}} { {"), "{other} {/v} { {");
+    }
 }

@@ -7,6 +7,7 @@
 mod channel;
 mod forms;
 mod secret;
+mod words;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use aho_corasick::AhoCorasick;
 pub use channel::Channel;
 pub use secret::Secret;
 
-use crate::json::Json;
+use crate::json::{Json, Object, Place};
 
 /// What stands where a secret stood.
 pub const MARK: &str = "••••••";
@@ -121,15 +122,41 @@ impl Masker {
         self.mask(text)
     }
 
-    /// Masks every string value below `value`.
+    /// Masks every text below `value`: strings, numbers, which become text then, and keys but those that give notebooks
+    /// and messages their shape.
     pub fn mask_json(&self, value: &mut Json) {
         if self.is_empty() {
             return;
         }
-        value.map_strings(&mut |text| match self.mask_coloured(text) {
+        value.map_texts(&mut |place, text| match self.mask_coloured(text) {
+            Cow::Owned(_) if place == Place::Key && words::is_known(text) => None,
             Cow::Owned(masked) => Some(masked),
             Cow::Borrowed(_) => None,
         });
+    }
+
+    /// The same for the keys of `object` alone.
+    pub(crate) fn mask_keys(&self, object: &mut Object) {
+        if self.is_empty() {
+            return;
+        }
+        object.map_keys(&mut |key| match self.mask(key) {
+            Cow::Owned(_) if words::is_known(key) => None,
+            Cow::Owned(masked) => Some(masked),
+            Cow::Borrowed(_) => None,
+        });
+    }
+
+    /// Masks an output, or what a message about one holds: the count of executions is no secret, and has to stay a number.
+    pub(crate) fn mask_output(&self, output: &mut Json) {
+        let Some(object) = output.as_object_mut().filter(|_| !self.is_empty()) else {
+            return self.mask_json(output);
+        };
+        for (key, value) in object.values_mut() {
+            if key != "execution_count" {
+                self.mask_json(value);
+            }
+        }
     }
 
     fn needles(&self) -> Arc<Needles> {

@@ -86,8 +86,10 @@ impl RawParameters {
     pub fn resolve(&self) -> Result<Object> {
         let mut parameters = Object::new();
         for text in &self.base64 {
+            // The program `base64` breaks its lines.
+            let text: String = text.split_ascii_whitespace().collect();
             let bytes = base64::engine::general_purpose::STANDARD
-                .decode(text.trim())
+                .decode(text)
                 .map_err(|error| Error::yours("the value of -b is not base64").because(error))?;
             let yaml = String::from_utf8(bytes)
                 .map_err(|error| Error::yours("the value of -b is not UTF-8 text once decoded").because(error))?;
@@ -140,6 +142,11 @@ pub(crate) fn yaml_options() -> serde_saphyr::Options {
     options.legacy_octal_numbers = true;
     options.with_snippet = false;
     options
+}
+
+/// Reads YAML as parameters are read; says what is wrong, and in which line.
+pub(crate) fn read_yaml(text: &str) -> std::result::Result<Json, (String, Option<usize>)> {
+    yaml::read(text).map_err(|wrong| (wrong.message, wrong.line))
 }
 
 fn mapping(yaml: &str, path: Option<&Path>) -> Result<Object> {

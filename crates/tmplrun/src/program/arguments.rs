@@ -1,13 +1,14 @@
 //! The command line, as given. Names are papermill's where papermill has the thing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser};
 use clap_complete::Shell;
 
 use super::level::Level;
 
-const AFTER: &str = "\
+pub(crate) const AFTER: &str = "\
 Examples:
   tmplrun report.ipynb out.ipynb -p alpha 0.5     run one notebook with a parameter
   tmplrun notebooks/                              run the folder's default flow
@@ -35,6 +36,8 @@ A flow is run as the folder's flow.yaml says:
           needs: [010-parameters] # waits for these alone; without `needs`, for every step before it
         - notebook: 120-other.ipynb
           needs: [010-parameters] # runs beside 110-hello; `needs: []` waits for nothing
+        - {notebook: 120-other.ipynb, name: again, parameters: {size: 2}}
+                                  # one notebook several times: each step has a name, written to again.ipynb
         - notebook: 920-remove.ipynb
           parameters: {force: true}
           always: true            # runs also when a step that it needs failed
@@ -54,6 +57,9 @@ Exit codes:
   138  the kernel died, or did not start; a job was lost with its node
   143  ended by SIGTERM or SIGHUP, in the same orderly way";
 
+/// So long that nobody lives to see it, and that any clock can still add it to the present.
+pub(crate) const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// When a kernel is left up.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Keep {
@@ -65,7 +71,7 @@ pub(crate) enum Keep {
 
 /// Runs a Jupyter notebook, or a flow of notebooks, headless.
 #[derive(Debug, Parser)]
-#[command(name = "tmplrun", version, after_long_help = AFTER)]
+#[command(name = "tmplrun", version, after_long_help = AFTER, args_override_self = true)]
 pub(crate) struct Arguments {
     /// A notebook, a folder with a flow.yaml, a flow file, or `-` for a notebook on standard input. A notebook may also
     /// lie at an address: s3://, gs://, abs://, abfss://, https://, github://.
@@ -83,7 +89,7 @@ pub(crate) struct Arguments {
     pub(crate) parameters: Vec<String>,
 
     /// A parameter that stays text.
-    #[arg(short = 'r', long = "parameters_raw", alias = "parameters-raw", num_args = 2, value_names = ["NAME", "VALUE"],
+    #[arg(short = 'r', long = "parameters_raw", num_args = 2, value_names = ["NAME", "VALUE"],
         action = ArgAction::Append, allow_hyphen_values = true)]
     pub(crate) parameters_raw: Vec<String>,
 
@@ -91,8 +97,8 @@ pub(crate) struct Arguments {
     #[arg(
         short = 'f',
         long = "parameters_file",
-        alias = "parameters-file",
-        value_name = "FILE"
+        value_name = "FILE",
+        allow_hyphen_values = true
     )]
     pub(crate) parameters_file: Vec<String>,
 
@@ -100,8 +106,8 @@ pub(crate) struct Arguments {
     #[arg(
         short = 'y',
         long = "parameters_yaml",
-        alias = "parameters-yaml",
-        value_name = "YAML"
+        value_name = "YAML",
+        allow_hyphen_values = true
     )]
     pub(crate) parameters_yaml: Vec<String>,
 
@@ -109,21 +115,21 @@ pub(crate) struct Arguments {
     #[arg(
         short = 'b',
         long = "parameters_base64",
-        alias = "parameters-base64",
-        value_name = "BASE64"
+        value_name = "BASE64",
+        allow_hyphen_values = true
     )]
     pub(crate) parameters_base64: Vec<String>,
 
     /// Gives the notebook its own path as the parameter PAPERMILL_INPUT_PATH.
-    #[arg(long, alias = "inject_input_path")]
+    #[arg(long)]
     pub(crate) inject_input_path: bool,
 
     /// Gives the notebook its output's path as the parameter PAPERMILL_OUTPUT_PATH.
-    #[arg(long, alias = "inject_output_path")]
+    #[arg(long)]
     pub(crate) inject_output_path: bool,
 
     /// Both.
-    #[arg(long, alias = "inject_paths")]
+    #[arg(long)]
     pub(crate) inject_paths: bool,
 
     /// A secret parameter by reference: NAME=file:PATH or NAME=env:VARIABLE. The notebook gets the reference; the value
@@ -185,27 +191,27 @@ pub(crate) struct Arguments {
     pub(crate) dry_run: bool,
 
     /// Shows the notebook's parameters.
-    #[arg(long, alias = "help_notebook")]
+    #[arg(long)]
     pub(crate) help_notebook: bool,
 
     /// Injects parameters and writes the notebook, and runs nothing.
-    #[arg(long, alias = "prepare_only", overrides_with = "prepare_execute")]
+    #[arg(long, overrides_with = "prepare_execute")]
     pub(crate) prepare_only: bool,
 
-    #[arg(long, alias = "prepare_execute", hide = true, overrides_with = "prepare_only")]
+    #[arg(long, hide = true, overrides_with = "prepare_only")]
     pub(crate) prepare_execute: bool,
 
     /// The kernel to use in place of the notebook's own.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) kernel: Option<String>,
 
     /// The language that parameters are written in; where the notebook names no kernel that is installed, the one to
     /// find a kernel for.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) language: Option<String>,
 
     /// Papermill's choice of a Python entry point; there is no such thing here, and the error says what there is.
-    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, value_name = "NAME", hide_short_help = true, allow_hyphen_values = true)]
     pub(crate) engine: Option<String>,
 
     /// Starts each kernel by itself when it is needed. Otherwise, in a flow, the next notebook's kernel starts early, and
@@ -222,40 +228,32 @@ pub(crate) struct Arguments {
     pub(crate) debugger: bool,
 
     /// The kernel's working folder [default: the current one for a notebook, the notebook's own in a flow].
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     pub(crate) cwd: Option<PathBuf>,
 
-    /// How long the kernel may take to answer for the first time, in seconds.
-    #[arg(long, alias = "start_timeout", value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) start_timeout: u64,
+    /// How long the kernel may take to answer for the first time, in seconds; 0 or less for no limit.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, allow_hyphen_values = true)]
+    pub(crate) start_timeout: i64,
 
-    /// How long a cell may run, in seconds [default: no limit].
-    #[arg(long, alias = "execution_timeout", value_name = "SECONDS")]
-    pub(crate) execution_timeout: Option<u64>,
+    /// How long a cell may run, in seconds; 0 or less for no limit [default].
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(crate) execution_timeout: Option<i64>,
 
-    /// How long a notebook may run, in seconds [default: no limit].
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) timeout: Option<u64>,
+    /// How long a notebook may run, in seconds; 0 or less for no limit [default].
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(crate) timeout: Option<i64>,
 
     /// Saves the notebook after every cell [default].
-    #[arg(
-        long,
-        alias = "request_save_on_cell_execute",
-        overrides_with = "no_request_save_on_cell_execute"
-    )]
+    #[arg(long, overrides_with = "no_request_save_on_cell_execute")]
     pub(crate) request_save_on_cell_execute: bool,
 
     /// Saves it only at the end.
-    #[arg(
-        long,
-        alias = "no_request_save_on_cell_execute",
-        overrides_with = "request_save_on_cell_execute"
-    )]
+    #[arg(long, overrides_with = "request_save_on_cell_execute")]
     pub(crate) no_request_save_on_cell_execute: bool,
 
     /// How often the notebook is saved while a cell runs, in seconds; 0 for never.
-    #[arg(long, alias = "autosave_cell_every", value_name = "SECONDS", default_value_t = 30)]
-    pub(crate) autosave_cell_every: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, allow_hyphen_values = true)]
+    pub(crate) autosave_cell_every: i64,
 
     /// Goes on after a cell that raises.
     #[arg(long)]
@@ -274,44 +272,38 @@ pub(crate) struct Arguments {
     pub(crate) skip_tag: Vec<String>,
 
     /// Hides the code in the executed notebook.
-    #[arg(long, alias = "report_mode", overrides_with = "no_report_mode")]
+    #[arg(long, overrides_with = "no_report_mode")]
     pub(crate) report_mode: bool,
 
-    #[arg(long, alias = "no_report_mode", hide = true, overrides_with = "report_mode")]
+    #[arg(long, hide = true, overrides_with = "report_mode")]
     pub(crate) no_report_mode: bool,
 
     /// Shows the notebook's output as it comes.
-    #[arg(long, alias = "log_output", overrides_with = "no_log_output")]
+    #[arg(long, overrides_with = "no_log_output")]
     pub(crate) log_output: bool,
 
-    #[arg(long, alias = "no_log_output", hide = true, overrides_with = "log_output")]
+    #[arg(long, hide = true, overrides_with = "log_output")]
     pub(crate) no_log_output: bool,
 
     /// The least important lines to show: with WARNING no progress, with ERROR no warnings; a notebook's standard output
     /// counts as INFO and its standard error as WARNING.
-    #[arg(
-        long,
-        alias = "log_level",
-        value_name = "LEVEL",
-        ignore_case = true,
-        default_value = "INFO"
-    )]
+    #[arg(long, value_name = "LEVEL", ignore_case = true, default_value = "INFO")]
     pub(crate) log_level: Level,
 
     /// Writes what the notebook puts on standard output to a file, masked.
-    #[arg(long, alias = "stdout_file", value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) stdout_file: Option<PathBuf>,
 
     /// Writes what the notebook puts on standard error to a file, masked.
-    #[arg(long, alias = "stderr_file", value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) stderr_file: Option<PathBuf>,
 
-    /// Shows a progress line [default: on a terminal].
-    #[arg(long, alias = "progress_bar", overrides_with = "no_progress_bar")]
+    /// Shows a live line for each running notebook on a terminal, which is the default. Elsewhere each cell has a line.
+    #[arg(long, overrides_with = "no_progress_bar")]
     pub(crate) progress_bar: bool,
 
-    /// Shows plain lines instead.
-    #[arg(long, alias = "no_progress_bar", overrides_with = "progress_bar")]
+    /// Shows a line for each cell also on a terminal.
+    #[arg(long, overrides_with = "progress_bar")]
     pub(crate) no_progress_bar: bool,
 
     /// Writes an HTML report [default for a flow: report.html beside the notebooks].
@@ -338,11 +330,43 @@ pub(crate) struct Arguments {
     pub(crate) completions: Option<Shell>,
 
     /// Prints the manual page.
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub(crate) man_page: bool,
 }
 
 impl Arguments {
+    /// Reads the command line; ends the program where that is wrong, or asks for help.
+    pub(crate) fn read() -> Self {
+        Self::from_arg_matches(&Self::definition().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line's definition. Papermill has options with `_` and options with `-`; both are taken everywhere.
+    pub(crate) fn definition() -> Command {
+        Self::command().mut_args(|arg| {
+            let names = arg
+                .get_long()
+                .into_iter()
+                .chain(arg.get_all_aliases().unwrap_or_default());
+            let others: Vec<String> = names
+                .map(|name| {
+                    if name.contains('_') {
+                        name.replace('_', "-")
+                    } else {
+                        name.replace('-', "_")
+                    }
+                })
+                .filter(|other| arg.get_long() != Some(other))
+                .collect();
+            arg.aliases(others)
+        })
+    }
+
+    /// A limit in seconds, as nbclient reads it: none if it is not above zero.
+    pub(crate) fn limit(seconds: Option<i64>) -> Option<Duration> {
+        let seconds = u64::try_from(seconds?).ok().filter(|seconds| *seconds > 0)?;
+        Some(Duration::from_secs(seconds.min(NEVER.as_secs())))
+    }
+
     /// Whether there is something to run; some options only look after what earlier runs have left.
     pub(crate) fn wants_input(&self) -> bool {
         !self.list_kernels && self.end_kernel.is_none()

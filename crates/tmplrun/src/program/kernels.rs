@@ -55,8 +55,22 @@ pub(crate) async fn end(environment: &Environment, which: &str) -> Result<u8> {
 }
 
 /// Puts notebooks together from journals.
-pub(crate) fn recover(path: &Path) -> Result<u8> {
+pub(crate) fn recover(path: &Path, another: Option<&str>) -> Result<u8> {
+    if let Some(another) = another {
+        return Err(Error::new(
+            ErrorKind::Yours,
+            "--recover takes one path, the output of the run that was killed",
+        )
+        .help(format!("if that is {another}, write `tmplrun --recover {another}`")));
+    }
     let found = run::recover(path)?;
+    if found.is_empty() && !path.exists() {
+        return Err(
+            Error::new(ErrorKind::Yours, "there is nothing to recover: no such file or folder")
+                .at(path)
+                .help("name the notebook, or the folder, that the killed run was writing"),
+        );
+    }
     for (output, ended, running) in &found {
         let rest = if *running {
             ", and what the running one had put out"

@@ -2,15 +2,18 @@
 
 use std::fmt::Write as _;
 
+use tmplrun::json::Json;
+use tmplrun::mask::Masker;
 use tmplrun::parameters::{Declared, declared, translator};
-use tmplrun::run::{Plan, Source, StepPlan, StepRequest};
+use tmplrun::run::{Plan, Source, StepPlan, StepRequest, name_and_file};
 use tmplrun::{Request, Result};
 
 use super::request::Prepared;
 use super::{print, show};
 
-/// The steps and their parameters.
+/// The steps and their parameters, without the secrets that were given.
 pub(crate) fn steps(prepared: &Prepared, plan: &Plan, json: bool) -> Result<()> {
+    let masker = prepared.request.options.masker();
     if json {
         let steps: Vec<_> = plan
             .steps
@@ -31,8 +34,9 @@ pub(crate) fn steps(prepared: &Prepared, plan: &Plan, json: bool) -> Result<()> 
                     .iter()
                     .map(|(name, value, _)| (name.clone(), serde_json::json!(value)))
                     .collect();
-                serde_json::json!({
+                let mut shown = serde_json::json!({
                     "name": step.name,
+                    "notebook": request.path,
                     "title": step.notebook.title(),
                     "kernel": step.kernel.name,
                     "runs": step.wanted,
@@ -44,7 +48,10 @@ pub(crate) fn steps(prepared: &Prepared, plan: &Plan, json: bool) -> Result<()> 
                     "sources": sources,
                     "always": request.always,
                     "done_before": request.done.is_some(),
-                })
+                });
+                let entries = shown.as_object_mut().into_iter().flat_map(|shown| shown.values_mut());
+                entries.for_each(|value| mask(value, &masker));
+                shown
             })
             .collect();
         let text = serde_json::json!({"schema": 1, "name": prepared.request.name, "steps": steps});
@@ -65,7 +72,7 @@ pub(crate) fn steps(prepared: &Prepared, plan: &Plan, json: bool) -> Result<()> 
             out,
             "{}  {}{title}  [{}]{always}",
             mark(request),
-            step.name,
+            name_and_file(&step.name, &request.path),
             step.kernel.name
         );
         if !step.wanted {
@@ -84,9 +91,21 @@ pub(crate) fn steps(prepared: &Prepared, plan: &Plan, json: bool) -> Result<()> 
             let _ = writeln!(out, "        results of {} replace defaults", open.join(", "));
         }
     }
-    print(&out)?;
-    plan.warnings.iter().for_each(|(_, message)| show::warning(message));
+    print(&masker.mask(&out))?;
+    let warnings = plan.warnings.iter();
+    warnings.for_each(|(_, message)| show::warning(&masker.mask(message)));
     Ok(())
+}
+
+fn mask(value: &mut serde_json::Value, masker: &Masker) {
+    if masker.is_empty() {
+        return;
+    }
+    let shown = serde_json::from_value::<Json>(value.take()).map(|mut shown| {
+        masker.mask_json(&mut shown);
+        serde_json::json!(shown)
+    });
+    *value = shown.unwrap_or_default();
 }
 
 fn mark(request: &StepRequest) -> &'static str {
@@ -172,7 +191,7 @@ pub(crate) fn parameters(request: &Request, usage: &str) -> Result<bool> {
             }),
         }
     }
-    print(&out)?;
+    print(&request.options.masker().mask(&out))?;
     Ok(all_found)
 }
 

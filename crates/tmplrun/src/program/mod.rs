@@ -5,6 +5,7 @@ mod elsewhere;
 mod kernels;
 mod level;
 mod listing;
+mod manual;
 mod progress;
 mod request;
 mod show;
@@ -16,7 +17,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use tmplrun::destination::Destination;
 use tmplrun::events::{Nobody, Status, Tee};
 use tmplrun::stores::Upload;
 use tmplrun::{Environment, Error, ErrorKind, Request, Result, RunResult, report};
@@ -35,20 +36,20 @@ const TERMINATED: u8 = 143;
 const BUG: u8 = 70;
 
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     if let Some(shell) = arguments.completions {
-        clap_complete::generate(shell, &mut Arguments::command(), "tmplrun", &mut std::io::stdout());
+        clap_complete::generate(shell, &mut Arguments::definition(), "tmplrun", &mut std::io::stdout());
         return ExitCode::SUCCESS;
     }
     if arguments.man_page {
-        return match clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()) {
+        return match manual::write(&mut std::io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(FAILED),
         };
     }
     if arguments.wants_input() && arguments.input.is_none() && !surroundings::stdin_is_a_pipe() {
         let message = "a notebook, or a folder that holds a flow.yaml, is missing";
-        Arguments::command()
+        Arguments::definition()
             .error(clap::error::ErrorKind::MissingRequiredArgument, message)
             .exit();
     }
@@ -85,11 +86,14 @@ async fn go(arguments: &Arguments) -> Result<u8> {
         return kernels::end(&environment, which).await;
     }
     if arguments.recover {
-        return kernels::recover(Path::new(arguments.input.as_deref().unwrap_or_default()));
+        return kernels::recover(
+            Path::new(arguments.input.as_deref().unwrap_or_default()),
+            arguments.output.as_deref(),
+        );
     }
     let mut prepared = request::prepare(arguments, &environment).await?;
     if arguments.help_notebook {
-        let found = listing::parameters(&prepared.request, &Arguments::command().render_usage().to_string())?;
+        let found = listing::parameters(&prepared.request, &Arguments::definition().render_usage().to_string())?;
         return Ok(if found { 0 } else { FAILED });
     }
     if arguments.dry_run {
@@ -129,7 +133,7 @@ async fn go(arguments: &Arguments) -> Result<u8> {
     finish(arguments, &prepared, &result)?;
     sent?;
     Ok(match result.status {
-        Status::Completed | Status::Skipped | Status::DoneBefore => 0,
+        Status::Completed | Status::Prepared | Status::Skipped | Status::DoneBefore => 0,
         Status::Interrupted => stop.exit_code(),
         Status::KernelDied => KERNEL_DIED,
         _ => match result.steps.iter().find_map(|step| step.error.as_ref()) {
@@ -157,7 +161,7 @@ fn sinks(arguments: &Arguments, prepared: &Prepared) -> Result<Tee> {
     }
     // Reports are written at the end; that they can be is found out now.
     for path in [&arguments.report, &arguments.junit].into_iter().flatten() {
-        writers::prove_writable(path)?;
+        Destination::find(path)?.prove()?;
     }
     sinks.0.push(progress::choose(arguments, prepared));
     Ok(sinks)

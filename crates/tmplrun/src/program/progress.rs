@@ -27,7 +27,8 @@ pub(crate) fn choose(arguments: &Arguments, prepared: &Prepared) -> Box<dyn Even
     // In a chain every line is of the notebook named last; otherwise each must say whose it is.
     let mixed = prepared.request.options.jobs > 1
         && (1..steps).any(|step| !prepared.request.steps[step].needs.contains(&(step - 1)));
-    if level.shows_progress() && !arguments.no_progress_bar && (terminal || arguments.progress_bar) {
+    // A line that is written over needs a terminal, whatever was asked for; plain lines show as much.
+    if level.shows_progress() && !arguments.no_progress_bar && terminal {
         Box::new(Live::new(names, log, mixed))
     } else {
         Box::new(Plain {

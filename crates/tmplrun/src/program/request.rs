@@ -10,11 +10,11 @@ use tmplrun::json::Object;
 use tmplrun::kernel::Warmth;
 use tmplrun::mask::Secret;
 use tmplrun::parameters::{BuiltIn, INPUT_PATH, OUTPUT_PATH, ParameterFile, RawParameters, merge, template};
-use tmplrun::run::{KeepKernel, Record, recover};
+use tmplrun::run::{KeepKernel, RECORD_NAME, Record, recover};
 use tmplrun::stores::{Place, Stores, Upload};
 use tmplrun::{Environment, Error, ErrorKind, Options, Request, Result};
 
-use super::arguments::{Arguments, Keep};
+use super::arguments::{Arguments, Keep, NEVER};
 use super::surroundings;
 
 /// What the program is about to do.
@@ -146,9 +146,9 @@ pub(crate) async fn prepare(arguments: &Arguments, environment: &Environment) ->
             (false, false) => Warmth::Ahead,
         },
         debugger: arguments.debugger,
-        start_timeout: Duration::from_secs(arguments.start_timeout),
-        cell_timeout: arguments.execution_timeout.map(Duration::from_secs),
-        notebook_timeout: arguments.timeout.map(Duration::from_secs),
+        start_timeout: Arguments::limit(Some(arguments.start_timeout)).unwrap_or(NEVER),
+        cell_timeout: Arguments::limit(arguments.execution_timeout),
+        notebook_timeout: Arguments::limit(arguments.timeout),
         jobs: match (arguments.jobs, &place) {
             (Some(jobs), _) => jobs as usize,
             // How many of them run at once is for the cluster to say.
@@ -161,7 +161,11 @@ pub(crate) async fn prepare(arguments: &Arguments, environment: &Environment) ->
             Some(Keep::Always) => KeepKernel::Always,
         },
         save_between_cells: !arguments.no_request_save_on_cell_execute,
-        autosave: Duration::from_secs(arguments.autosave_cell_every),
+        autosave: match arguments.autosave_cell_every {
+            0 => Duration::ZERO,
+            // Below zero papermill saves after every output; oftener than this nobody looks.
+            seconds => Arguments::limit(Some(seconds)).unwrap_or(Duration::from_secs(1)),
+        },
         allow_errors: arguments.allow_errors,
         allow_error_names: arguments.allow_error_name.clone(),
         repeat: arguments.repeat_cells,
@@ -172,6 +176,8 @@ pub(crate) async fn prepare(arguments: &Arguments, environment: &Environment) ->
     };
     if arguments.resume {
         resume(arguments, &mut prepared)?;
+    } else if chooses(arguments) {
+        take_over(&mut prepared);
     }
     Ok(prepared)
 }
@@ -203,11 +209,37 @@ fn resume(arguments: &Arguments, prepared: &mut Prepared) -> Result<()> {
     };
     request.resumes = true;
     if let Some(record) = record {
-        let chosen = arguments.from.is_some() || arguments.until.is_some() || !arguments.only.is_empty();
-        let notes = request.resume(&record, chosen, arguments.new_parameters)?;
+        let notes = request.resume(&record, chooses(arguments), arguments.new_parameters)?;
         prepared.notes.extend(notes.into_iter().map(|(_, note)| note));
     }
     Ok(())
+}
+
+/// Whether steps of a flow were named.
+fn chooses(arguments: &Arguments) -> bool {
+    arguments.from.is_some() || arguments.until.is_some() || !arguments.only.is_empty()
+}
+
+/// Lets steps that were not named keep what an earlier run in the same folder made of them, so that it is handed on to
+/// those that were. Only if that run had the same parameters: its results would not be those of this one.
+fn take_over(prepared: &mut Prepared) {
+    let request = &mut prepared.request;
+    let Some(folder) = request
+        .folder
+        .clone()
+        .filter(|folder| folder.join(RECORD_NAME).is_file())
+    else {
+        return;
+    };
+    match Record::read(&folder).and_then(|record| request.resume(&record, true, false)) {
+        Ok(notes) => prepared.notes.extend(notes.into_iter().map(|(_, note)| note)),
+        Err(error) => prepared.notes.push(format!(
+            "{}: what is left of an earlier run is not handed on: {error}",
+            folder.display()
+        )),
+    }
+    // Each step that was named begins anew, also where a kernel was kept.
+    request.resumes = false;
 }
 
 fn pairs(flat: &[String]) -> Vec<(String, String)> {

@@ -40,7 +40,7 @@ pub(crate) fn note(message: &str) {
 pub(crate) fn status(status: Status) -> String {
     let style = match status {
         Status::Completed | Status::DoneBefore => GREEN,
-        Status::Pending | Status::Running | Status::Skipped => Style::new(),
+        Status::Pending | Status::Running | Status::Prepared | Status::Skipped => Style::new(),
         Status::Interrupted => YELLOW,
         _ => RED,
     };
@@ -120,7 +120,7 @@ fn failure(step: &StepResult, failure: &CellFailure) {
         .unwrap_or_default();
     eprintln!(
         "\n{RED}{}{RED:#}, cell {}{count}{heading}:",
-        step.name,
+        step.name_and_file(),
         failure.index + 1
     );
     for line in failure.source.lines() {

@@ -1,11 +1,11 @@
 //! Events as lines of JSON, and notebooks' streams as files.
 
 use fs_err::File;
-use rustix::fs::Access;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tmplrun::destination;
 use tmplrun::events::{Event, EventSink, Record, Stream};
 use tmplrun::{Error, ErrorKind, Result};
 
@@ -25,9 +25,7 @@ struct Line<'a> {
 
 impl JsonLines {
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        prove_writable(path)?;
-        let file = File::create(path).map_err(|error| unwritable(path, error))?;
-        Ok(Self(Mutex::new((file, Vec::new()))))
+        Ok(Self(Mutex::new((destination::create(path)?, Vec::new()))))
     }
 }
 
@@ -69,15 +67,14 @@ impl Streams {
     pub(crate) fn create(arguments: &Arguments, prepared: &Prepared) -> Result<Option<Self>> {
         let (stdout, stderr) = (&arguments.stdout_file, &arguments.stderr_file);
         let open = |path: &Path| -> Result<Sink> {
-            if path == Path::new("-") {
-                if prepared.to_stdout || arguments.json {
-                    return Err(Error::new(ErrorKind::Yours, "standard output is taken already").at(path));
-                }
-                return Ok(Arc::new(Mutex::new(std::io::stdout())));
+            let path = match path == Path::new("-") {
+                true => Path::new("/dev/stdout"),
+                false => path,
+            };
+            if destination::is_stdout(path) && (prepared.to_stdout || arguments.json) {
+                return Err(Error::new(ErrorKind::Yours, "standard output is taken already").at(path));
             }
-            prove_writable(path)?;
-            let file = File::create(path).map_err(|error| unwritable(path, error))?;
-            Ok(Arc::new(Mutex::new(file)))
+            Ok(Arc::new(Mutex::new(destination::create(path)?)))
         };
         let out = stdout.as_deref().map(open).transpose()?;
         // One file for both holds both in order.
@@ -108,20 +105,4 @@ impl EventSink for Streams {
             let _ = sink.write_all(text.as_bytes()).and_then(|()| sink.flush());
         }
     }
-}
-
-/// Finds out, before anything runs, whether a report can be written.
-pub(crate) fn prove_writable(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs_err::create_dir_all(folder).map_err(|error| unwritable(path, error))?;
-    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| unwritable(path, error.into()))
-}
-
-fn unwritable(path: &Path, error: std::io::Error) -> Box<Error> {
-    Error::new(ErrorKind::Configuration, "this file cannot be written")
-        .at(path)
-        .because(error)
 }

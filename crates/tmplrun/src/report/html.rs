@@ -76,7 +76,7 @@ fn failing_cell(out: &mut String, index: usize, step: &StepResult, failure: &Cel
         out,
         "<section class=\"failure\"><h2><a href=\"#step-{index}\">{}</a>{count}{}</h2><pre class=\"source\">{}</pre>\
          <p><strong>{}</strong>: {}</p><pre>{}</pre></section>",
-        escape_html(&step.name),
+        escape_html(&step.name_and_file()),
         failure
             .heading
             .as_deref()
@@ -110,7 +110,7 @@ fn section(out: &mut String, index: usize, step: &StepResult, notebook: &Noteboo
     let _ = write!(
         out,
         "<section id=\"step-{index}\"><h2>{} <span class=\"badge {}\">{}</span></h2>",
-        escape_html(&step.name),
+        escape_html(&step.name_and_file()),
         class(step.status),
         step.status.word()
     );

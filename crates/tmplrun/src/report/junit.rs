@@ -20,7 +20,7 @@ pub(super) fn document(result: &RunResult) -> String {
 }
 
 fn suite(out: &mut String, step: &StepResult) {
-    let skipped = usize::from(step.status == Status::Skipped);
+    let skipped = usize::from(matches!(step.status, Status::Skipped | Status::Prepared));
     // A notebook that could not be carried through, or ran no cell, is one case by itself.
     let alone = step.cells.is_empty() || step.error.is_some();
     let failures = step

@@ -6,8 +6,8 @@ mod picture;
 
 use std::path::Path;
 
+use crate::destination;
 use crate::error::Result;
-use crate::execute::{sweep, write_atomically};
 use crate::run::RunResult;
 
 /// One self-contained page; it fetches nothing and runs no script of ours.
@@ -27,8 +27,8 @@ pub fn junit(result: &RunResult) -> String {
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, text: &str) -> Result<()> {
-    sweep(path);
-    write_atomically(path, text.as_bytes())
+    destination::sweep(path);
+    destination::write(path, text.as_bytes())
 }
 
 /// A duration for people.

@@ -153,7 +153,7 @@ impl Layout {
 pub(super) fn class(status: Status) -> &'static str {
     match status {
         Status::Completed | Status::DoneBefore => "good",
-        Status::Pending | Status::Running | Status::Skipped => "idle",
+        Status::Pending | Status::Running | Status::Prepared | Status::Skipped => "idle",
         Status::Interrupted => "stopped",
         Status::Failed | Status::TimedOut | Status::KernelDied => "bad",
     }

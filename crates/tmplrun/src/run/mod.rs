@@ -22,15 +22,16 @@ use tokio_util::sync::CancellationToken;
 pub use plan::{Plan, Source, StepPlan, plan};
 pub use record::{RECORD_NAME, Record, StepRecord};
 pub use request::{KeepKernel, Options, Request, StepRequest};
-pub use result::{CellFailure, CellResult, RESULT_SCHEMA, RunResult, StepResult};
+pub use result::{CellFailure, CellResult, RESULT_SCHEMA, RunResult, StepResult, name_and_file};
 pub use resume::recover;
 pub use schedule::{Next, Schedule, Standing};
 
 use crate::clock;
+use crate::destination;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::events::{Event, EventSink, Status, tell};
-use crate::execute::{self, Saver, Span, Writer};
+use crate::execute::{Saver, Span, Writer};
 use crate::json::{Json, Shelf};
 use crate::kernel::{Kernels, Warmth};
 use crate::kernelspec::KernelSpec;
@@ -53,10 +54,7 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<RunResult> {
     let planned = plan(request, environment)?;
-    let masker = Arc::new(Masker::new());
-    for secret in &request.options.secrets {
-        masker.register(secret.value());
-    }
+    let masker = Arc::new(request.options.masker());
     let run = uuid::Uuid::new_v4().to_string();
     let (mut warnings, savers) = (planned.warnings, lock_outputs(request, &run)?);
     for (step, saver) in savers.iter().enumerate().filter(|(_, saver)| saver.recovered()) {
@@ -145,13 +143,20 @@ pub async fn run(
     let left = running.left.into_inner().unwrap_or_else(PoisonError::into_inner);
     kernels.close().await;
     let steps = steps?;
-    let bad = |result: &&StepResult| !matches!(result.status, Status::Completed | Status::Skipped | Status::DoneBefore);
+    let bad = |result: &&StepResult| {
+        let status = result.status;
+        !matches!(
+            status,
+            Status::Completed | Status::Prepared | Status::Skipped | Status::DoneBefore
+        )
+    };
     let interrupted = steps.iter().any(|result| result.status == Status::Interrupted);
     let status = match steps.iter().find(bad) {
         _ if interrupted => Status::Interrupted,
         Some(result) => result.status,
         // Stopped between two notebooks: none of them was interrupted, and not all of them ran.
         None if cancel.is_cancelled() && planned_but_skipped(request, &steps) => Status::Interrupted,
+        None if request.options.prepare_only => Status::Prepared,
         None => Status::Completed,
     };
     keeping.end(status)?;
@@ -214,8 +219,12 @@ impl<'a> Keeping<'a> {
         masker.mask_json(&mut given);
         let steps = request.steps.iter().zip(plans);
         let steps = steps.map(|(step, plan)| match &step.done {
-            Some(done) => done.clone(),
-            None => StepRecord::new(&step.name, &plan.notebook),
+            // Others that were accepted for the run as a whole are not asked about again.
+            Some(done) => StepRecord {
+                own: Some(record::own(step, masker)),
+                ..done.clone()
+            },
+            None => StepRecord::new(step, &plan.notebook, masker),
         });
         let given = given.as_object().cloned().unwrap_or_default();
         let record = Record::of(request, run, &clock::format(started), given, steps.collect());
@@ -224,7 +233,7 @@ impl<'a> Keeping<'a> {
             record,
         };
         if let Some(folder) = keeping.folder {
-            execute::sweep(&folder.join(RECORD_NAME));
+            destination::sweep(&folder.join(RECORD_NAME));
         }
         keeping.write()?;
         Ok(keeping)

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{CellFailure, CellResult, Request, StepResult};
+use super::{CellFailure, CellResult, Request, StepRequest, StepResult};
+use crate::destination;
 use crate::error::{Error, Result};
 use crate::events::Status;
-use crate::execute::write_atomically;
 use crate::json::{self, Json, Object, Style};
+use crate::mask::Masker;
 use crate::notebook::{Cell, CellKind, Notebook};
+use crate::parameters::{INPUT_PATH, OUTPUT_PATH};
 
 /// The file's name.
 pub const RECORD_NAME: &str = "run.json";
@@ -52,6 +54,8 @@ pub struct StepRecord {
     pub seconds: f64,
     /// The parameters it got.
     pub parameters: Object,
+    /// Those that the flow file gave it; not known of a single notebook.
+    pub own: Option<Object>,
     /// What it handed on.
     pub results: Object,
     /// Each cell that ran.
@@ -94,12 +98,16 @@ impl Record {
     /// # Errors
     /// When it cannot be read.
     pub fn of_output(output: &Path, step: &str) -> Result<Option<Self>> {
-        let bytes = fs_err::read(output).map_err(|error| {
+        let nothing = || {
             Error::yours("there is no run to go on with")
                 .at(output)
                 .help("name the output of an earlier run of this notebook")
-                .because(error)
-        })?;
+        };
+        // A pipe would have to be waited for.
+        if fs_err::metadata(output).is_ok_and(|found| !found.is_file()) {
+            return Err(nothing().because("it is no file"));
+        }
+        let bytes = fs_err::read(output).map_err(|error| nothing().because(error))?;
         let notebook = Notebook::read(&bytes, output)?;
         let Some(entry) = notebook.metadata().and_then(|metadata| metadata.get("papermill")) else {
             return Ok(None);
@@ -125,6 +133,7 @@ impl Record {
                 status: if good { Status::Completed } else { Status::Failed },
                 seconds: number(entry.get("duration")).unwrap_or_default(),
                 parameters,
+                own: None,
                 results: Object::new(),
                 cells: Vec::new(),
                 failure: None,
@@ -133,7 +142,7 @@ impl Record {
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        write_atomically(
+        destination::write(
             &folder.join(RECORD_NAME),
             Style::notebook().write(&self.to_json()).as_bytes(),
         )
@@ -185,14 +194,15 @@ impl Record {
 }
 
 impl StepRecord {
-    pub(super) fn new(name: &str, notebook: &Notebook) -> Self {
+    pub(super) fn new(step: &StepRequest, notebook: &Notebook, masker: &Masker) -> Self {
         Self {
-            name: name.to_owned(),
+            name: step.name.clone(),
             title: None,
             digest: digest(notebook),
             status: Status::Pending,
             seconds: 0.0,
             parameters: Object::new(),
+            own: Some(own(step, masker)),
             results: Object::new(),
             cells: Vec::new(),
             failure: None,
@@ -220,6 +230,7 @@ impl StepRecord {
                 .with("status", plain(self.status))
                 .with("seconds", self.seconds)
                 .with("parameters", self.parameters.clone())
+                .with("own", self.own.clone())
                 .with("results", self.results.clone())
                 .with("cells", cells)
                 .with("failure", self.failure.as_ref().map(plain)),
@@ -235,6 +246,7 @@ impl StepRecord {
             status: read_back(content.get("status")?)?,
             seconds: number(content.get("seconds"))?,
             parameters: content.get("parameters")?.as_object()?.clone(),
+            own: content.get("own").and_then(Json::as_object).cloned(),
             results: content.get("results")?.as_object()?.clone(),
             cells: content
                 .get("cells")?
@@ -245,6 +257,17 @@ impl StepRecord {
             failure: content.get("failure").and_then(read_back),
         })
     }
+}
+
+/// What the flow file gives `step`, masked. Paths that an option adds are left out: where the output is says nothing about
+/// what is in it.
+pub(super) fn own(step: &StepRequest, masker: &Masker) -> Object {
+    let mut own = step.parameters.clone();
+    own.remove(INPUT_PATH);
+    own.remove(OUTPUT_PATH);
+    let mut own = Json::Object(own);
+    masker.mask_json(&mut own);
+    own.as_object().cloned().unwrap_or_default()
 }
 
 /// What our own types look like as JSON.

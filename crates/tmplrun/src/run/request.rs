@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::flow::{Flow, Selection};
 use crate::json::Object;
 use crate::kernel::Warmth;
-use crate::mask::Secret;
+use crate::mask::{Masker, Secret};
 use crate::notebook::Notebook;
 use crate::place::Place;
 
@@ -89,6 +89,13 @@ impl StepRequest {
         }
     }
 
+    /// The notebook's path and its output's, as they are recorded in the notebook.
+    pub(super) fn shown_paths(&self) -> (String, String) {
+        let output = self.shown_output();
+        let output = output.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+        (self.path.display().to_string(), output)
+    }
+
     /// The output as it is recorded and reported.
     pub(super) fn shown_output(&self) -> Option<PathBuf> {
         self.output_name
@@ -143,6 +150,16 @@ pub struct Options {
     pub report_mode: bool,
     /// Where notebooks run, if not in kernels of this process.
     pub place: Option<Arc<dyn Place>>,
+}
+
+impl Options {
+    /// What masks the secrets that were given.
+    #[must_use]
+    pub fn masker(&self) -> Masker {
+        let masker = Masker::new();
+        self.secrets.iter().for_each(|secret| masker.register(secret.value()));
+        masker
+    }
 }
 
 impl Default for Options {

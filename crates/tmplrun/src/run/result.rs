@@ -1,6 +1,6 @@
 //! What a run came to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,24 @@ pub struct CellFailure {
     pub value: String,
     /// The traceback, with the kernel's colours; or the kernel's last words.
     pub traceback: Vec<String>,
+}
+
+impl StepResult {
+    /// The step's name, with the notebook's file behind it where that is called otherwise.
+    #[must_use]
+    pub fn name_and_file(&self) -> String {
+        name_and_file(&self.name, &self.input)
+    }
+}
+
+/// A step's name, with the file of the notebook that it runs behind it where that is called otherwise: that is where people
+/// have to look.
+#[must_use]
+pub fn name_and_file(name: &str, notebook: &Path) -> String {
+    match notebook.file_name() {
+        Some(file) if !notebook.ends_with(name) => format!("{name} ({})", file.display()),
+        _ => name.to_owned(),
+    }
 }
 
 impl Serialize for Object {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::digest;
+use super::record::{digest, own};
 use super::values::same;
-use super::{RECORD_NAME, Record, Request, plan};
+use super::{RECORD_NAME, Record, Request, StepRecord, plan};
+use crate::destination;
 use crate::error::{Error, Result};
 use crate::events::Status;
 use crate::execute;
@@ -27,10 +28,11 @@ impl Request {
             return Err(Error::yours(format!("the earlier run was of `{}`", record.name))
                 .help(format!("name the output of an earlier run of `{}`", self.name)));
         }
-        if !new_parameters {
-            self.refuse_other_parameters(record)?;
-        }
+        let masker = self.options.masker();
+        let mut others = self.other_parameters(record, &masker);
         let mut notes = Vec::new();
+        // A request that is refused stays as it was.
+        let mut done: Vec<Option<StepRecord>> = self.steps.iter().map(|step| step.done.clone()).collect();
         let graph = self.graph()?;
         for step in graph.order().to_vec() {
             let earlier = record.steps.iter().find(|each| each.name == self.steps[step].name);
@@ -40,7 +42,7 @@ impl Request {
             // What cleaned up after a failure must do so again after what runs now.
             let settled = graph
                 .ancestors(step)
-                .all(|need| self.steps[need].done.is_some() || !self.steps[need].wanted);
+                .all(|need| done[need].is_some() || !self.steps[need].wanted);
             let there = request.output.as_ref().is_some_and(|output| output.is_file());
             if !settled || !there || (chosen && request.wanted) {
                 continue;
@@ -65,9 +67,18 @@ impl Request {
                     ),
                 ));
             }
-            let request = &mut self.steps[step];
-            request.done = Some(completed.clone());
-            request.wanted = false;
+            if let Some(earlier) = &completed.own {
+                let each = differences(earlier, &own(request, &masker));
+                others.extend(each.into_iter().map(|each| format!("in {}, {each}", request.name)));
+            }
+            done[step] = Some(completed.clone());
+        }
+        if !others.is_empty() && !new_parameters {
+            return Err(refused(&others, self.folder.is_some()));
+        }
+        for (step, done) in self.steps.iter_mut().zip(done) {
+            step.wanted &= done.is_none();
+            step.done = done;
         }
         self.resumes = true;
         Ok(notes)
@@ -79,47 +90,47 @@ impl Request {
         Graph::new(self.steps.iter().map(|step| step.needs.clone()).collect(), &names)
     }
 
-    fn refuse_other_parameters(&self, record: &Record) -> Result<()> {
-        let masker = Masker::new();
-        for secret in &self.options.secrets {
-            masker.register(secret.value());
-        }
+    /// How the parameters for the whole run differ from those of the run that `record` tells of.
+    fn other_parameters(&self, record: &Record, masker: &Masker) -> Vec<String> {
         let mut given = Json::Object(plan::given(&self.options));
         masker.mask_json(&mut given);
-        let given = given.as_object().cloned().unwrap_or_default();
-        let differs = |one: &Object, other: &Object| -> Vec<String> {
-            one.iter()
-                .filter(|(name, value)| !other.get(name).is_some_and(|other| same(value, other)))
-                .map(|(name, _)| name.into_owned())
-                .collect()
-        };
-        let mut names = differs(&record.parameters, &given);
-        names.extend(differs(&given, &record.parameters));
-        names.sort();
-        names.dedup();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let show = |name: &String, from: &Object| from.get(name).map_or("not given".to_owned(), Json::to_compact);
-        let each: Vec<String> = names
-            .iter()
-            .map(|name| {
-                format!(
-                    "`{name}` was {}, now {}",
-                    show(name, &record.parameters),
-                    show(name, &given)
-                )
-            })
-            .collect();
-        Err(Error::yours(format!(
-            "the earlier run had other parameters: {}",
-            each.join("; ")
-        ))
-        .help(
-            "give the same ones, or add --new-parameters to run what is left with the new ones (what is done keeps what it \
-             was run with)",
-        ))
+        differences(&record.parameters, &given.as_object().cloned().unwrap_or_default())
     }
+}
+
+/// Each parameter that is another now, in words.
+fn differences(earlier: &Object, now: &Object) -> Vec<String> {
+    let mut names: Vec<String> = earlier
+        .iter()
+        .chain(now.iter())
+        .map(|(name, _)| name.into_owned())
+        .filter(|name| match (earlier.get(name), now.get(name)) {
+            (Some(earlier), Some(now)) => !same(earlier, now),
+            _ => true,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    let show = |name: &String, from: &Object| from.get(name).map_or("not given".to_owned(), Json::to_compact);
+    let each = names.iter();
+    each.map(|name| format!("`{name}` was {}, now {}", show(name, earlier), show(name, now)))
+        .collect()
+}
+
+fn refused(others: &[String], is_flow: bool) -> Box<Error> {
+    let again = if is_flow {
+        ", or choose with --from what is to run again"
+    } else {
+        ""
+    };
+    Error::yours(format!(
+        "the earlier run had other parameters: {}",
+        others.join("; ")
+    ))
+    .help(format!(
+        "give the same ones, or add --new-parameters to run what is left with the new ones (what is done keeps what it was \
+         run with){again}"
+    ))
 }
 
 /// Puts executed notebooks together from the journals that a run left which did not come to its end. `path` is an output,
@@ -130,7 +141,7 @@ impl Request {
 pub fn recover(path: &Path) -> Result<Vec<(PathBuf, usize, bool)>> {
     let outputs = if path.is_dir() {
         let record = Record::read(path)?;
-        execute::sweep(&path.join(RECORD_NAME));
+        destination::sweep(&path.join(RECORD_NAME));
         record.steps.iter().map(|step| path.join(&step.name)).collect()
     } else {
         vec![path.to_path_buf()]

@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::values::Handed;
 use super::{
     KeepKernel, Keeping, MASK_VARIABLE, Next, Options, Request, Schedule, Standing, StepPlan, StepRecord, StepRequest,
     StepResult, kept, open_keeping, values,
 };
+use crate::destination::Destination;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventSink, Status, tell};
@@ -23,7 +25,7 @@ use crate::flow::Graph;
 use crate::json::{Json, Object, Shelf};
 use crate::kernel::{Kept, Kernel, Kernels, LeftProcess, StartOptions};
 use crate::kernelspec::KernelSpec;
-use crate::mask::{Channel, Masker};
+use crate::mask::{Channel, MARK, Masker};
 use crate::notebook::Notebook;
 use crate::parameters::{inject, merge, translator};
 use crate::place::{Finished, Place, Task};
@@ -116,6 +118,7 @@ impl<'a> Running<'a> {
                     self.noted(index, keeping.started(index));
                     let takes = |name: &str| plan.declares(name) && plan.parameters.get(name).is_none();
                     let handed = values::handed(graph, index, &handed_on, &takes, &names).map(|found| {
+                        found.iter().for_each(|each| self.told_if_masked(index, each, &names));
                         found
                             .into_iter()
                             .fold(Object::new(), |all, each| all.with(&each.name, each.value))
@@ -141,7 +144,8 @@ impl<'a> Running<'a> {
                         Some((index, result, kernel)) = running.next() => {
                             endings.extend(kernel.map(|kernel| Box::pin(self.end(kernel, true))));
                             self.noted(index, keeping.ended(index, &result));
-                            schedule.ended(index, result.status == Status::Completed);
+                            let good = matches!(result.status, Status::Completed | Status::Prepared);
+                            schedule.ended(index, good);
                             handed_on[index] = result.results.clone();
                             results[index] = Some(result);
                         }
@@ -170,6 +174,22 @@ impl<'a> Running<'a> {
             self.warn(
                 step,
                 format!("the run's record cannot be written, so --resume will not know of this: {error}"),
+            );
+        }
+    }
+
+    /// A notebook that takes a masked value for the true one fails where nobody looks for the reason.
+    fn told_if_masked(&self, step: usize, handed: &Handed, names: &[&str]) {
+        if handed.value.to_compact().contains(MARK) {
+            self.warn(
+                step,
+                format!(
+                    "{} gets `{}` from {} masked, as {}, since it holds a secret; give the secret itself with --secret",
+                    names[step],
+                    handed.name,
+                    names[handed.from],
+                    handed.value.to_compact()
+                ),
             );
         }
     }
@@ -318,8 +338,12 @@ impl<'a> Running<'a> {
             // It stays for the report, as one of many.
             notebook.put_outputs_away(&self.shelf);
         }
-        let mut shown = Json::Object(parameters);
-        self.masker.mask_json(&mut shown);
+        // What was registered after it was handed on or shown is masked now.
+        let masked = |object: Object| {
+            let mut value = Json::Object(object);
+            self.masker.mask_json(&mut value);
+            value.as_object().cloned().unwrap_or_default()
+        };
         let result = StepResult {
             name: step.name.clone(),
             title,
@@ -328,8 +352,8 @@ impl<'a> Running<'a> {
             needs: step.needs.clone(),
             status: executed.status,
             seconds: span.seconds(),
-            parameters: shown.as_object().cloned().unwrap_or_default(),
-            results: executed.results,
+            parameters: masked(parameters),
+            results: masked(executed.results),
             cells: executed.cells,
             failure: executed.failure,
             error,
@@ -366,10 +390,7 @@ impl<'a> Running<'a> {
         if self.options.report_mode {
             hide_sources(notebook);
         }
-        let input = step.path.display().to_string();
-        let output = step
-            .shown_output()
-            .map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+        let (input, output) = step.shown_paths();
         let mut entry = NotebookEntry {
             parameters,
             input: &input,
@@ -380,9 +401,12 @@ impl<'a> Running<'a> {
         execute::notebook_entry(notebook, &entry);
         if self.options.prepare_only {
             saver.finish(notebook, self.masker)?;
-            return Ok(Executed::without_cells(Status::Completed));
+            return Ok(Executed::without_cells(Status::Prepared));
         }
+        // Looks into what an earlier run wrote, which is replaced next.
         let taken_up = self.take_up(index, step, notebook).await?;
+        // An earlier run's success must not stand there when this one is killed in its first cell.
+        saver.save(notebook, self.masker)?;
         let (first, results, ready) = match taken_up {
             Some(taken) => (taken.first, taken.results, Ok(taken.started)),
             None => (0, Object::new(), self.start(step, plan).await),
@@ -503,6 +527,21 @@ impl<'a> Running<'a> {
             options: self.options,
             temporary: &self.environment.temporary,
         };
+        let (input, output) = step.shown_paths();
+        let mut pending = plan.notebook.clone();
+        execute::prepare(&mut pending, true);
+        execute::notebook_entry(
+            &mut pending,
+            &NotebookEntry {
+                parameters: task.parameters,
+                input: &input,
+                output: &output,
+                start: Some(Timestamp::now()),
+                end: None,
+            },
+        );
+        saver.save(&pending, self.masker)?;
+        drop(pending);
         let finished = place.run(&task, self.sink, self.cancel).await;
         let notebook = &mut plan.notebook;
         let Finished {
@@ -582,8 +621,10 @@ impl<'a> Running<'a> {
 
 /// The folder of a step's output.
 pub(super) fn beside(step: &StepRequest) -> Option<&Path> {
-    let folder = step.output.as_deref().filter(|_| step.wanted)?.parent()?;
-    Some(folder).filter(|folder| !folder.as_os_str().is_empty())
+    let output = step.output.as_deref().filter(|_| step.wanted)?;
+    let is_stream = Destination::find(output).is_ok_and(|destination| destination.is_stream());
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.filter(|_| !is_stream)
 }
 
 /// Tells viewers to fold the code away.

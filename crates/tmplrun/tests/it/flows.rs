@@ -48,11 +48,27 @@ fn faults_are_named_with_their_line() {
         ),
         (
             &format!("{HEAD}      - 010-a.ipynb\n      - notebook: 010-a.ipynb\n"),
-            "flow.yaml:6: `010-a.ipynb` is in the flow",
+            "flow.yaml:6: two steps of the flow `main` are called `010-a.ipynb`",
         ),
         (
             &format!("{HEAD}      - notebook: 010-a.ipynb\n        alway: true\n"),
             "flow.yaml:5: a step has no key `alway`",
+        ),
+        (
+            &format!("{HEAD}      - 010-a.ipynb\n      - {{notebook: 020-b.ipynb, name: 010-a}}\n"),
+            "flow.yaml:6: two steps of the flow `main` are called `010-a.ipynb`",
+        ),
+        (
+            &format!("{HEAD}      - {{notebook: 010-a.ipynb, name: ../eu}}\n"),
+            "flow.yaml:5: `../eu` cannot be a step's name",
+        ),
+        (
+            &format!("{HEAD}      - {{notebook: 010-a.ipynb, name: ''}}\n"),
+            "flow.yaml:5: `` cannot be a step's name",
+        ),
+        (
+            &format!("{HEAD}      - {{notebook: 010-a.ipynb, name: 2026}}\n"),
+            "flow.yaml:5: a step's `name` must be text",
         ),
         (
             &format!("{HEAD}      - notebook: 010-a.ipynb\n        always: 3\n"),
@@ -88,6 +104,27 @@ fn faults_are_named_with_their_line() {
             .to_string()
             .contains("cannot be read")
     );
+}
+
+#[test]
+fn values_mean_what_they_mean_as_parameters() {
+    let lab = lab();
+    let values = "{a: 1:30, b: 1e5, c: 010, d: yes, e: 2026-01-02, f: [1.0e+5, {g: off}], h: '1:30'}";
+    lab.write(
+        "f/flow.yaml",
+        format!("{HEAD}      - 020-b.ipynb\n      - {{notebook: 010-a.ipynb, parameters: {values}}}\n"),
+    );
+    let file = FlowFile::read(&lab.path("f")).unwrap();
+    let given = tmplrun::parameters::RawParameters {
+        yaml: vec![values.to_owned()],
+        ..Default::default()
+    };
+    let (given, (_, flow)) = (given.resolve().unwrap(), file.flow(None).unwrap());
+    assert_eq!(flow.steps[1].parameters.len(), 7);
+    for (name, value) in given.iter() {
+        assert_eq!(flow.steps[1].parameters.get(&name), Some(value), "{name}");
+    }
+    assert_eq!(given.get("a").map(|a| a.to_compact()).as_deref(), Some("90"));
 }
 
 #[test]

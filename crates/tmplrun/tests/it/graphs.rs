@@ -71,7 +71,7 @@ fn needs_that_cannot_be_are_refused_with_their_line() {
         ),
         (
             "- {notebook: a.ipynb, needs: []}",
-            "flow.yaml:6: `a.ipynb` is in the flow `main` twice",
+            "flow.yaml:6: two steps of the flow `main` are called `a.ipynb`",
         ),
     ];
     for (step, expected) in cases {
@@ -242,6 +242,123 @@ fn a_failing_branch_leaves_the_other_alone() {
     assert_eq!(junit.matches("<testsuite ").count(), 5);
     assert_eq!(junit.matches("<failure ").count(), 1);
     assert_eq!(junit.matches("<skipped/>").count(), 1);
+}
+
+#[test]
+fn one_notebook_may_be_several_steps() {
+    let lab = Lab::new();
+    let measure = [
+        tagged("region = ''\nfail = False", &["parameters"]),
+        code(
+            "from IPython.display import display\ndisplay({'application/vnd.tmplrun.result+json': {region: 1}}, raw=True)",
+        ),
+        code("assert not fail"),
+        code("print(region)"),
+    ];
+    lab.notebook("f/010-measure.ipynb", &measure);
+    lab.notebook(
+        "f/020-all.ipynb",
+        &[tagged("eu = 0\nus = 0", &["parameters"]), code("print(eu, us)")],
+    );
+    let flow = |fail: &str| {
+        format!(
+            "schema: 1\nflows:\n  main:\n    steps:\n      - 010-measure.ipynb\n      \
+             - {{notebook: 010-measure.ipynb, name: 011-eu, needs: [], parameters: {{region: eu}}}}\n      \
+             - {{notebook: 010-measure.ipynb, name: part/us.ipynb, needs: [\"010\"], parameters: {{region: us, fail: {fail}}}}}\n      \
+             - {{notebook: 020-all.ipynb, needs: [011-eu, part/us]}}\n"
+        )
+    };
+    lab.write("f/flow.yaml", flow("true"));
+    let shown = lab.run(&["f", "--dry-run", "--only", "011"]).expect(0).stdout;
+    assert!(shown.contains("run   011-eu.ipynb (010-measure.ipynb)"), "{shown}");
+    assert!(shown.contains("skip  010-measure.ipynb  ["), "{shown}");
+    lab.run(&["f", "o", "-j", "2", "--junit", "j.xml", "--keep-kernel"])
+        .expect(1)
+        .says("part/us.ipynb (010-measure.ipynb), cell 4");
+    assert_eq!(stream(&lab.read("o/011-eu.ipynb"), 4), "eu\n");
+    assert!(!lab.path("o/020-all.ipynb").exists());
+    let names: Vec<Value> = lab.read("o/run.json")["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["name"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["010-measure.ipynb", "011-eu.ipynb", "part/us.ipynb", "020-all.ipynb"]
+    );
+    assert!(lab.text("j.xml").contains("<testsuite name=\"part/us.ipynb\""));
+    assert!(lab.text("o/report.html").contains("part/us.ipynb (010-measure.ipynb)"));
+    // What one of them came to is not taken for another's, and neither is its kernel.
+    lab.write("f/flow.yaml", flow("false"));
+    let run = lab.run(&["f", "o", "--resume", "--json"]).expect(0);
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    let status: Vec<&Value> = json["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| &step["status"])
+        .collect();
+    assert_eq!(status, ["done_before", "done_before", "completed", "completed"]);
+    assert_eq!(json["steps"][2]["input"], "f/010-measure.ipynb");
+    assert_eq!(stream(&lab.read("o/part/us.ipynb"), 4), "us\n");
+    assert_eq!(stream(&lab.read("o/020-all.ipynb"), 2), "1 1\n");
+    assert!(lab.processes().is_empty());
+}
+
+#[test]
+fn a_part_of_a_flow_takes_what_an_earlier_run_in_its_folder_handed_on() {
+    let lab = Lab::new();
+    let first = [
+        tagged("size = 1", &["parameters"]),
+        result("{'n': size}"),
+        result("{'m': 1}"),
+    ];
+    lab.notebook("f/a.ipynb", &first);
+    lab.notebook(
+        "f/b.ipynb",
+        &[tagged("n = 0\nm = 0", &["parameters"]), code("print(n, m)")],
+    );
+    lab.notebook("f/c.ipynb", &[code("1")]);
+    lab.write(
+        "f/flow.yaml",
+        "schema: 1\nflows:\n  main:\n    steps: [a.ipynb, b.ipynb, c.ipynb]\n",
+    );
+    lab.run(&["f", "o", "-p", "size", "5"]).expect(0);
+    let status = |run: &crate::lab::Run| -> Vec<String> {
+        let json: Value = serde_json::from_str(&run.stdout).unwrap();
+        let steps = json["steps"].as_array().unwrap();
+        steps
+            .iter()
+            .map(|step| step["status"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let shown = lab
+        .run(&["f", "o", "-p", "size", "5", "--from", "b", "--dry-run"])
+        .expect(0);
+    assert!(shown.stdout.contains("n = 5  (result of a.ipynb)"), "{}", shown.stdout);
+    // Again and again: the record keeps what it had.
+    for _ in 0..2 {
+        let run = lab
+            .run(&["f", "o", "-p", "size", "5", "--only", "b", "--json"])
+            .expect(0);
+        assert_eq!(status(&run), ["done_before", "completed", "skipped"]);
+        assert_eq!(stream(&lab.read("o/b.ipynb"), 2), "5 1\n");
+    }
+    // What came after it then has still to be run.
+    let run = lab.run(&["f", "o", "-p", "size", "5", "--resume", "--json"]).expect(0);
+    assert_eq!(status(&run), ["done_before", "done_before", "completed"]);
+    // Another run's results are not this one's.
+    let run = lab
+        .run(&["f", "o", "-p", "size", "6", "--from", "b", "--json"])
+        .expect(0)
+        .says("what is left of an earlier run is not handed on")
+        .says("`size` was 5, now 6");
+    assert_eq!(status(&run), ["skipped", "completed", "completed"]);
+    assert_eq!(stream(&lab.read("o/b.ipynb"), 1), "0 0\n");
+    // A folder that is new has nothing to hand on.
+    let run = lab.run(&["f", "p", "--from", "b", "--json"]).expect(0);
+    assert_eq!(status(&run), ["skipped", "completed", "completed"]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn an_output_that_cannot_be_written_is_found_before_running() {
         .says("the output cannot be written");
     lab.run(&["n.ipynb", "o.ipynb", "--report", "plain/r.html"])
         .expect(2)
-        .says("this file cannot be written");
+        .says("plain/r.html: the output cannot be written");
     assert!(!lab.path("ran").exists());
 }
 
@@ -132,6 +132,18 @@ fn help_and_completions_are_there() {
     ] {
         assert!(plain.contains(option), "{option} is not in the manual page");
     }
+    assert!(help.stdout.contains("--man-page"));
+    // Examples stand as they are to be copied, not filled into paragraphs.
+    let lines = plain
+        .lines()
+        .skip_while(|line| *line != "Examples:")
+        .collect::<Vec<_>>();
+    assert_eq!(lines[..2], ["Examples:", ".nf"]);
+    assert_eq!(
+        lines[2].split_whitespace().take(6).collect::<Vec<_>>().join(" "),
+        "tmplrun report.ipynb out.ipynb -p alpha 0.5"
+    );
+    assert!(lines.contains(&"        - 010-parameters.ipynb"), "{lines:?}");
     for section in [".SH NAME", ".SH OPTIONS", "Exit codes:"] {
         assert!(page.contains(section), "{section}");
     }

@@ -14,6 +14,49 @@ fn statuses(notebook: &Value) -> Vec<String> {
 }
 
 #[test]
+fn a_kernels_file_is_filled_in_as_by_jupyter() {
+    let lab = Lab::new();
+    for (name, program, rest) in [
+        ("plain", "{prefix}/bin/python", vec![]),
+        (
+            "other",
+            "{prefix}/bin/python",
+            vec!["--IPKernelApp.extra={resource_dir}/{prefix}/{none}"],
+        ),
+    ] {
+        let mut argv = vec![program, "-m", "ipykernel_launcher", "-f", "{connection_file}"];
+        argv.extend(rest);
+        let spec = serde_json::json!({"argv": argv, "display_name": name, "language": "python",
+            "env": {"A": "$HOME/a:${LANG}", "B": "${NOWHERE} $$ $NOWHERE"}});
+        lab.write(
+            &format!("home/.local/share/jupyter/kernels/{name}/kernel.json"),
+            spec.to_string(),
+        );
+        lab.notebook(
+            "n.ipynb",
+            &[code(
+                "import os, sys\nprint(os.environ['A'], os.environ['B'], sys.prefix, *sys.argv[3:])",
+            )],
+        );
+        lab.run(&["n.ipynb", "o.ipynb", "-k", name]).expect(0);
+        let prefix = crate::lab::python()
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .display()
+            .to_string();
+        let home = lab.path("home").display().to_string();
+        let mut expected = format!("{home}/a:C.UTF-8 ${{NOWHERE}} $ $NOWHERE {prefix}");
+        if name == "other" {
+            let folder = format!("{home}/.local/share/jupyter/kernels/other");
+            expected.push_str(&format!(" --IPKernelApp.extra={folder}/{prefix}/{{none}}"));
+        }
+        assert_eq!(stream(&lab.read("o.ipynb"), 0).trim_end(), expected);
+    }
+}
+
+#[test]
 fn outputs_are_put_together_as_jupyter_does() {
     let lab = Lab::new();
     lab.notebook(

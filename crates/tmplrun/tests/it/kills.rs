@@ -264,10 +264,15 @@ fn what_a_killed_writer_left_is_removed_by_the_next() {
     signal(runner.id(), "KILL");
     runner.wait().unwrap();
     // As if the kill had met it in the middle of saving. What belongs to another output is not ours to judge.
-    lab.write(".o.ipynb.Ab12Cd.new", "{");
-    lab.write(".other.ipynb.Ab12Cd.new", "{");
+    let aside = |output: &str| {
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(output);
+        let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(".tmplrun-{digest}.Ab12Cd.new")
+    };
+    lab.write(&aside("o.ipynb"), "{");
+    lab.write(&aside("other.ipynb"), "{");
     lab.run(&["--recover", "o.ipynb"]).expect(0);
-    assert!(!lab.path(".o.ipynb.Ab12Cd.new").exists());
-    assert!(lab.path(".other.ipynb.Ab12Cd.new").exists());
+    assert!(!lab.path(&aside("o.ipynb")).exists());
+    assert!(lab.path(&aside("other.ipynb")).exists());
     lab.await_nothing();
 }

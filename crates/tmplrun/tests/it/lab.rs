@@ -131,16 +131,34 @@ impl Lab {
 
     /// The same with a terminal as standard output.
     pub(crate) fn run_on_a_terminal(&self, arguments: &[&str]) -> Run {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let (_ours, theirs) = terminal();
         let mut command = self.command(arguments);
         command.stdout(theirs).stderr(Stdio::piped());
         command.spawn().unwrap().wait_with_output().unwrap().into()
+    }
+
+    /// The same with a terminal as standard error: what was written to it is all in [`Run::stderr`].
+    pub(crate) fn run_with_errors_on_a_terminal(&self, arguments: &[&str]) -> Run {
+        use std::io::Read as _;
+
+        let (ours, theirs) = terminal();
+        let mut command = self.command(arguments);
+        command.env("TERM", "xterm").stdout(Stdio::null()).stderr(theirs);
+        let mut child = command.spawn().unwrap();
+        // The last end of theirs is the child's.
+        drop(command);
+        let mut seen = Vec::new();
+        let mut piece = [0; 4096];
+        let mut ours = std::fs::File::from(ours);
+        // When the other end has gone, a terminal fails instead of ending.
+        while let Ok(count @ 1..) = ours.read(&mut piece) {
+            seen.extend_from_slice(&piece[..count]);
+        }
+        Run {
+            code: child.wait().unwrap().code(),
+            stdout: String::new(),
+            stderr: String::from_utf8(seen).unwrap(),
+        }
     }
 
     /// The same with text on a pipe as standard input.
@@ -223,6 +241,29 @@ impl Lab {
             .collect();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
+}
+
+/// How wide a test's terminal is.
+pub(crate) const COLUMNS: u16 = 100;
+
+/// Both ends of a terminal.
+fn terminal() -> (rustix::fd::OwnedFd, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let size = Winsize {
+        ws_row: 30,
+        ws_col: COLUMNS,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&ours, size).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    (ours, theirs)
 }
 
 /// The stream text of a cell.

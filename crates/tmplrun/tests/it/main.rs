@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod bad_kernels;
+mod destinations;
 mod documents;
 mod ends;
 mod example;
@@ -20,6 +21,7 @@ mod memory;
 mod options;
 mod papermill;
 mod parameters;
+mod progress;
 mod resume;
 mod rust;
 mod secrets;

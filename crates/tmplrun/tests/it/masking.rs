@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use proptest::prelude::*;
+use tmplrun::json::parse;
 use tmplrun::mask::{MARK, Masker, StreamMask};
 
 fn masker(secrets: &[&str]) -> Masker {
@@ -62,6 +63,24 @@ fn colours_inside_a_secret_do_not_hide_it() {
         masker.mask_coloured("\u{1b}[31mhunter2hunter2\u{1b}[0m"),
         format!("\u{1b}[31m{MARK}\u{1b}[0m")
     );
+}
+
+#[test]
+fn keys_and_numbers_are_masked_and_no_value_is_lost() {
+    let masker = masker(&["hunter2hunter2", "31415926", "data"]);
+    let mut value = parse(
+        r#"{"hunter2hunter2": 1, "xhunter2hunter2x": 31415926, "31415926": -31415926.5, "data": [3141592, 0.31415926],
+            "••••••": true, "hunter2hunter2 ": null}"#,
+    )
+    .unwrap();
+    masker.mask_json(&mut value);
+    let masked = serde_json::to_value(&value).unwrap();
+    let expected = serde_json::json!({"•••••• 2": 1, "x••••••x": MARK, "•••••• 3": format!("-{MARK}.5"),
+        "data": [3_141_592, format!("0.{MARK}")], "••••••": true, "•••••• ": null});
+    assert_eq!(masked, expected);
+    let again = value.clone();
+    masker.mask_json(&mut value);
+    assert_eq!(value, again);
 }
 
 #[test]

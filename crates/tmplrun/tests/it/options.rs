@@ -130,7 +130,7 @@ fn streams_go_to_files_masked() {
     assert_eq!(run.stdout, "out\n");
     lab.run(&["m.ipynb", "o.ipynb", "--stderr-file", "t/x/../../n.ipynb/e"])
         .expect(2)
-        .says("this file cannot be written");
+        .says("the output cannot be written");
 }
 
 #[test]
@@ -224,6 +224,125 @@ fn both_spellings_and_both_senses_are_taken() {
     lab.run(&["n.ipynb", "o.ipynb", "--prepare-only", "--prepare-execute"])
         .expect(0);
     assert_eq!(lab.read("o.ipynb")["cells"][0]["execution_count"], 1);
+}
+
+#[test]
+fn the_command_line_is_read_as_papermill_reads_it() {
+    let lab = Lab::new();
+    lab.notebook("n.ipynb", &[tagged("x = 1", &["parameters"])]);
+    let written_with = |arguments: &[&str]| {
+        lab.run(&[&["n.ipynb", "o.ipynb", "--prepare-only"], arguments].concat())
+            .expect(0);
+        written(&lab, "o.ipynb")
+    };
+    // What begins with a hyphen is a value where one is due: a whole document, or a number.
+    assert_eq!(written_with(&["-y", "---\nx: 3\n"]), "# Parameters\nx = 3\n");
+    assert_eq!(
+        written_with(&["-p", "x", "-1", "-r", "y", "--z"]),
+        "# Parameters\nx = -1\ny = \"--z\"\n"
+    );
+    lab.write("-p.yaml", "x: 4");
+    assert_eq!(written_with(&["-f", "-p.yaml"]), "# Parameters\nx = 4\n");
+    for option in [
+        "-k",
+        "--language",
+        "--engine",
+        "--cwd",
+        "--stdout-file",
+        "--stderr-file",
+    ] {
+        let run = lab.run(&["n.ipynb", "o.ipynb", "--prepare-only", option, "--odd/"]);
+        assert!(!run.stderr.contains("a value is required"), "{option}: {}", run.stderr);
+    }
+    // As the program `base64` writes it; what is no base64 stays an error.
+    assert_eq!(
+        written_with(&["-b", "eDog\nNQ==\n", "-b", " eTog Ng == "]),
+        "# Parameters\nx = 5\ny = 6\n"
+    );
+    lab.run(&["n.ipynb", "o.ipynb", "-b", "eDog\nN?Q=="])
+        .expect(2)
+        .says("not base64");
+    // The last one counts, flags and switches included.
+    assert_eq!(
+        written_with(&[
+            "--inject-input-path",
+            "--inject-input-path",
+            "-k",
+            "nowhere",
+            "-k",
+            "python3",
+            "--execution-timeout",
+            "1",
+            "--execution-timeout",
+            "2",
+            "--no-log-output",
+            "--report-mode",
+            "--report-mode",
+            "--prepare-only",
+        ]),
+        "# Parameters\nPAPERMILL_INPUT_PATH = \"n.ipynb\"\n"
+    );
+    lab.run(&["n.ipynb", "o.ipynb", "third.ipynb"]).expect(2);
+    // No limit, as nbclient reads it.
+    lab.notebook("slow.ipynb", &[code("import time\ntime.sleep(1.2)\nprint('done')")]);
+    for none in ["0", "-1"] {
+        lab.run(&[
+            "slow.ipynb",
+            "o.ipynb",
+            "--execution-timeout",
+            none,
+            "--start-timeout",
+            none,
+            "--timeout",
+            none,
+            "--autosave-cell-every",
+            none,
+        ])
+        .expect(0);
+        assert_eq!(stream(&lab.read("o.ipynb"), 0), "done\n");
+    }
+    let most = i64::MAX.to_string();
+    lab.run(&[
+        "slow.ipynb",
+        "o.ipynb",
+        "--execution-timeout",
+        &most,
+        "--start-timeout",
+        &most,
+        "--timeout",
+        &most,
+    ])
+    .expect(0);
+}
+
+#[test]
+fn every_option_has_its_other_spelling() {
+    let lab = Lab::new();
+    let help = lab.run(&["--help"]).expect(0).stdout;
+    let mut options: Vec<&str> = help
+        .split(|c: char| c.is_whitespace() || "`=[],.;:()<>".contains(c))
+        .filter(|word| word.starts_with("--") && word[2..].contains(['-', '_']))
+        .collect();
+    options.extend([
+        "--skip-cells-with-tag",
+        "--no-report-mode",
+        "--prepare-execute",
+        "--no-log-output",
+    ]);
+    options.sort_unstable();
+    options.dedup();
+    assert!(options.len() > 35, "{options:?}");
+    for option in options {
+        let name = &option[2..];
+        let other = if name.contains('_') {
+            name.replace('_', "-")
+        } else {
+            name.replace('-', "_")
+        };
+        // Known, or else the whole line would be refused for it before anything is looked at.
+        let run = lab.run(&[&format!("--{other}")]);
+        assert!(!run.stderr.contains("unexpected argument"), "--{other}: {}", run.stderr);
+    }
 }
 
 #[test]
@@ -324,7 +443,8 @@ fn saves_between_cells_can_be_left_out() {
     let lab = Lab::new();
     let cells = [
         code("import os, time\ntime.sleep(0.7)"),
-        code("time.sleep(1.5)\nprint(os.path.exists('o.ipynb'))"),
+        // What is written before the first cell says of none that it ran.
+        code("time.sleep(1.5)\nprint('comp' + 'leted' in open('o.ipynb').read())"),
     ];
     lab.notebook("n.ipynb", &cells);
     lab.run(&["n.ipynb", "o.ipynb", "--autosave-cell-every", "1"]).expect(0);

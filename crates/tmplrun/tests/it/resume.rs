@@ -431,3 +431,138 @@ fn a_notebook_has_a_time_as_a_whole() {
         .says("NotebookTimeout")
         .says("the notebook's time ran out in this cell");
 }
+
+#[test]
+fn an_earlier_success_does_not_outlive_the_start_of_a_run() {
+    let lab = Lab::new();
+    let cells = |first: &str| [tagged("n = 1", &["parameters"]), code(first), code("print('second')")];
+    lab.notebook("n.ipynb", &cells("print('first')"));
+    lab.run(&["n.ipynb", "o.ipynb"]).expect(0);
+    assert_eq!(statuses(&lab.read("o.ipynb")), ["completed"; 3]);
+    lab.notebook(
+        "n.ipynb",
+        &cells("import os\nos.path.exists('ready') or os.kill(os.getppid(), 9)"),
+    );
+    // Also where nothing is saved between cells.
+    for more in [&[][..], &["--no-request-save-on-cell-execute"]] {
+        let arguments = ["n.ipynb", "o.ipynb", "-p", "n", "2"];
+        assert_eq!(lab.run(&[&arguments, more].concat()).code, None);
+        let left = lab.read("o.ipynb");
+        // Those before it may have been saved, where that is asked for.
+        let saved = if more.is_empty() { 2 } else { 0 };
+        let statuses = statuses(&left);
+        assert!(
+            statuses.len() == 4 && statuses[saved..].iter().all(|status| status == "pending"),
+            "{statuses:?}"
+        );
+        let cells = left["cells"].as_array().unwrap();
+        assert!(
+            cells.iter().all(|cell| cell["outputs"] == serde_json::json!([])),
+            "{left:#}"
+        );
+        let entry = &left["metadata"]["papermill"];
+        assert_eq!(entry["parameters"]["n"], 2);
+        assert!(
+            entry["start_time"].is_string() && entry["end_time"].is_null(),
+            "{entry:#}"
+        );
+        // The journal says more.
+        assert!(journal(&lab.path("o.ipynb")).exists());
+    }
+    lab.write("ready", "");
+    lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "3", "--resume"])
+        .expect(2)
+        .says("`n` was 2, now 3");
+    lab.run(&["n.ipynb", "o.ipynb", "-p", "n", "2", "--resume"]).expect(0);
+    assert_eq!(stream(&lab.read("o.ipynb"), 3), "second\n");
+}
+
+#[test]
+fn what_was_prepared_has_not_run() {
+    let lab = Lab::new();
+    flow(&lab);
+    lab.write("f/ready", "");
+    let run = lab
+        .run(&["f", "o", "--prepare-only", "--json", "--junit", "j.xml"])
+        .expect(0);
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    let status = |of: &Value| of["status"].as_str().unwrap().to_owned();
+    assert!(
+        json["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|step| status(step) == "prepared"),
+        "{json:#}"
+    );
+    assert_eq!(status(&json), "prepared");
+    assert_eq!(status(&lab.read("o/run.json")["steps"][0]), "prepared");
+    assert!(lab.text("j.xml").contains("<skipped/>"));
+    assert!(!lab.path("f/runs").exists());
+    let run = lab.run(&["f", "o", "--resume"]).expect(0);
+    assert!(!run.stderr.contains("done before"), "{}", run.stderr);
+    assert_eq!(lab.text("f/runs"), "abcz");
+    lab.run(&["f", "o", "--resume"]).expect(0).says("done before");
+    lab.run(&["f/c.ipynb", "c.ipynb", "--prepare-only"])
+        .expect(0)
+        .says("c.ipynb: prepared in");
+}
+
+#[test]
+fn a_steps_own_parameters_must_be_those_of_the_earlier_run() {
+    let lab = Lab::new();
+    flow(&lab);
+    let with = |own: &str| {
+        lab.write(
+            "f/flow.yaml",
+            format!("schema: 1\nflows:\n  main:\n    steps: [{{notebook: a.ipynb{own}}}, b.ipynb, c.ipynb]\n"),
+        )
+    };
+    with(", parameters: {size: 5}");
+    lab.run(&["f", "o", "--inject-paths"]).expect(1).says("not ready");
+    lab.write("f/ready", "");
+    for (own, said) in [
+        (", parameters: {size: 6}", "in a.ipynb, `size` was 5, now 6"),
+        ("", "in a.ipynb, `size` was 5, now not given"),
+        (
+            ", parameters: {size: 5, more: 1}",
+            "in a.ipynb, `more` was not given, now 1",
+        ),
+    ] {
+        with(own);
+        for more in [&[][..], &["--dry-run"]] {
+            lab.run(&[&["f", "o", "--resume"], more].concat())
+                .expect(2)
+                .says("the earlier run had other parameters: ")
+                .says(said)
+                .says("--new-parameters")
+                .says("--from");
+        }
+    }
+    assert_eq!(lab.text("f/runs"), "ab");
+    // Where the step itself runs again, or when it is meant, there is nothing to ask; and it is asked once.
+    with(", parameters: {size: 6}");
+    lab.run(&["f", "o", "--resume", "--only", "a"]).expect(0);
+    assert_eq!(lab.read("o/run.json")["steps"][0]["parameters"]["size"], 6);
+    with(", parameters: {size: 7}");
+    lab.run(&["f", "o", "--resume", "--new-parameters"]).expect(0);
+    assert_eq!(lab.read("o/run.json")["steps"][0]["parameters"]["size"], 6);
+    let again = lab.run(&["f", "o", "--resume"]).expect(0);
+    assert!(again.stderr.contains("done before"), "{}", again.stderr);
+    assert_eq!(lab.text("f/runs"), "ababc");
+}
+
+#[test]
+fn recovering_wants_one_path_that_is_there() {
+    let lab = Lab::new();
+    lab.notebook("n.ipynb", &[code("1")]);
+    lab.run(&["--recover", "missing.ipynb"])
+        .expect(2)
+        .says("missing.ipynb: there is nothing to recover: no such file or folder");
+    lab.run(&["n.ipynb", "o.ipynb", "--recover"])
+        .expect(2)
+        .says("--recover takes one path")
+        .says("tmplrun --recover o.ipynb");
+    assert!(!lab.path("o.ipynb").exists());
+    lab.run(&["--recover", "n.ipynb"]).expect(0).says("nothing to recover");
+}

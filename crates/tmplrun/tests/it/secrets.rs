@@ -134,3 +134,89 @@ fn no_file_and_no_line_holds_a_secret() {
     }
     lab.assert_clean();
 }
+
+#[test]
+fn keys_and_numbers_hold_no_secret_either() {
+    let lab = Lab::new();
+    let secret = "90817263";
+    let path = lab.write("pin", secret);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let show = "s = open(pin[5:]).read()\nn = int(s)\nleak = {s: 1, 'a' + s: {'n': n}, 'list': [n, n / 10]}\n\
+                display({'application/json': leak, s: 'x'}, raw=True, metadata={s: n})\n\
+                display({'application/vnd.tmplrun.result+json': {'found': leak, 'x' + s: n}}, raw=True)";
+    let cells = [tagged("pin = ''", &["parameters"]), code(show)];
+    lab.notebook("f/1.ipynb", &cells);
+    lab.notebook(
+        "f/2.ipynb",
+        &[
+            tagged("found = {}", &["parameters"]),
+            code("assert found['list'][0].startswith('•')\nfound"),
+        ],
+    );
+    // The journal is looked at while the notebook runs.
+    lab.notebook(
+        "f/3.ipynb",
+        &[
+            cells[0].clone(),
+            cells[1].clone(),
+            code("import glob\nprint(open(glob.glob('../o/.3.*')[0]).read())"),
+        ],
+    );
+    lab.write(
+        "f/flow.yaml",
+        "schema: 1\nflows:\n  main:\n    steps: [1.ipynb, 2.ipynb, 3.ipynb]\n",
+    );
+    let given = ["-y", "{found: {x90817263: 90817263}}"];
+    for arguments in [
+        &[
+            "f",
+            "o",
+            "--json",
+            "--events",
+            "e",
+            "--report",
+            "r",
+            "--junit",
+            "j",
+            "--log-output",
+        ][..],
+        &["f", "--dry-run", given[0], given[1]],
+        &["f", "--dry-run", "--json", given[0], given[1]],
+    ] {
+        let run = lab.run(&[arguments, &["--secret", "pin=file:pin"]].concat()).expect(0);
+        assert!(run.stdout.contains("••••••"), "{}", run.stdout);
+        if arguments.contains(&"--events") {
+            let said = "2.ipynb gets `found` from 1.ipynb masked, as {\"••••••\": 1, ";
+            assert!(run.stderr.contains(&format!("warning: {said}")), "{}", run.stderr);
+            let events = lab.text("e");
+            let told = events
+                .lines()
+                .find(|line| line.contains("from 1.ipynb masked"))
+                .unwrap();
+            assert!(
+                told.contains("\"warning\"") && told.contains("\"name\":\"2.ipynb\""),
+                "{told}"
+            );
+        }
+        for text in [run.stdout, run.stderr] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+    let mut written = Vec::new();
+    files(&lab.path("o"), &mut written);
+    written.extend(["e", "r", "j"].map(|name| lab.path(name)));
+    assert!(written.len() == 7, "{written:?}");
+    for path in written {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(secret), "{}: {text}", path.display());
+    }
+    let shown = &lab.read("o/1.ipynb")["cells"][2]["outputs"];
+    assert_eq!(shown[0]["data"]["application/json"]["••••••"], 1);
+    assert_eq!(shown[0]["data"]["application/json"]["list"][0], "••••••");
+    assert_eq!(shown[0]["metadata"]["••••••"], "••••••");
+    let journal = stream(&lab.read("o/3.ipynb"), 3);
+    assert!(
+        journal.contains("application/json") && journal.contains("••••••"),
+        "{journal}"
+    );
+}

@@ -6,7 +6,7 @@ rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/munge/munge.key
 
 # They need keys and configuration first, so they are started when those are there.
 systemctl disable munge.service
-systemctl enable sshd.service
+systemctl enable sshd.service logrotate.timer chronyd.service
 systemctl set-default multi-user.target
 
 # Work that belongs to a desktop, or that would make two nodes differ by the hour at which they were started. A node is born with its
