@@ -16,14 +16,17 @@ Feature: Notebooks run as jobs of a cluster that we built
       import getpass, os, socket
       print(getpass.getuser(), 'on', socket.gethostname()[0] + '?', 'size', size + 1)
       print('job', int(os.environ['SLURM_JOB_ID']) > 0, os.environ['SLURM_CPUS_ON_NODE'])
+      print('prepared:', os.environ['PREPARED'])
       """
     When tmplrun hands "one.ipynb" over to Slurm with
-      | -p      | size       | 41 |
-      | --slurm | time=5     |    |
-      | --slurm | mem=200M   |    |
+      | -p      | size                | 41 |
+      | --slurm | time=5              |    |
+      | --slurm | mem=200M            |    |
+      | --setup | export PREPARED=yes |    |
     Then it succeeds
     And the fetched "one.ipynb" holds "taro on c? size 42"
     And the fetched "one.ipynb" holds "job True 1"
+    And the fetched "one.ipynb" holds "prepared: yes"
     And Slurm says that its jobs were "one", and that every one is COMPLETED
     And the program that was sent to the cluster needs no libraries
 
@@ -96,6 +99,11 @@ Feature: Notebooks run as jobs of a cluster that we built
     And it says "ZeroDivisionError"
     And the fetched "fails.ipynb" holds "before"
     And the fetched "fails.ipynb" holds "ZeroDivisionError"
+
+    When tmplrun hands "fails.ipynb" over to Slurm with
+      | --slurm | partition=no-such-partition |
+    Then it ends with exit code 2
+    And it says "no-such-partition"
 
     Given the notebook "waits.ipynb"
       """
