@@ -16,17 +16,19 @@ done
 round=0
 while [ "$sessions" != ' ' ] && [ $round -lt 20 ]; do
     round=$((round + 1))
-    found=
+    again=
     for stat in /proc/[0-9]*/stat; do
-        IFS= read -r line <"$stat" || continue
+        # Who ended after the list was made may have started somebody who isn't in it, so there is another look.
+        IFS= read -r line <"$stat" || { again=1; continue; }
         # STATE PARENT GROUP SESSION, after a name in parentheses that may hold anything.
         # shellcheck disable=SC2086
         set -- ${line##*) }
         case $sessions in *" ${4:-none} "*) ;; *) continue ;; esac
+        again=1
         [ "$1" != Z ] || continue
         pid=${stat#/proc/}
-        kill -KILL "${pid%/stat}" && found=1
+        kill -KILL "${pid%/stat}"
     done
-    [ "$found" ] || break
+    [ "$again" ] || break
 done
 case $folder in /*/tmplrun-*) rm -rf -- "$folder" ;; esac
