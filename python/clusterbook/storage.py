@@ -50,8 +50,12 @@ cat > task.sh <<'END'
 END
 export bytes=$((@MIB@ * 1048576)) data=/tmp/storage-$SLURM_JOB_ID name
 everywhere() { srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 sh -c "$1"; }
-folders=()
-tidy() { everywhere "rm -rf '$data' ${folders[*]@Q}"; }
+shared=() own=()
+# What all nodes share is removed once: several that remove one folder at the same time get in each other's way.
+tidy() {
+    rm -rf "${shared[@]}"
+    everywhere "rm -rf '$data' ${own[*]@Q}"
+}
 trap tidy EXIT
 trap 'exit 143' TERM
 # Random, so that no file system can compress it; the same file for all, so that making it isn't measured.
@@ -68,7 +72,7 @@ measure() {
         printf 'skipped\t%s\t%s\n' "$name" "$(printf '%s' "$said" | head -n 1)"
         return
     fi
-    folders+=("$folder")
+    if [ "$2" = 1 ]; then shared+=("$folder"); else own+=("$folder"); fi
     room=$(df -Pk "$folder" | awk 'NR == 2 {print $4}')
     if [ "$((room * 1024))" -lt $((bytes * @MOST@ + bytes)) ]; then
         printf 'skipped\t%s\t%s\n' "$name" "too little room: $((room / 1024)) MiB"
