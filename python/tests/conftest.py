@@ -140,6 +140,8 @@ def script(hermetic: Path) -> Iterator[Callable[[str], Script]]:
             text=True,
             encoding="utf-8",
             cwd=hermetic,
+            # What runs in the background of a shell ignores the keyboard, and so would a program that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         scripts.append(Script(process))
         return scripts[-1]
