@@ -707,4 +707,4 @@ fn line(script: &mut String, text: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

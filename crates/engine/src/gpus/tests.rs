@@ -1,10 +1,10 @@
 //! The script that looks at GPUs, on pretended machines: folders that hold what the recorded machines had.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::*;
+use crate::script::tests::shell;
 
 const SCRIPT: &str = include_str!("../node/gpus.sh");
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/gpus");
@@ -145,20 +145,9 @@ impl Machine {
             assert!(script.contains(real), "this machine would be looked at instead: {real}");
             script = script.replace(real, &here);
         }
-        let mut shell = Command::new("/bin/sh")
-            .arg("-s")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let mut input = shell.stdin.take().expect("its input");
-        input.write_all(script.as_bytes()).expect("it reads");
-        drop(input);
-        let output = shell.wait_with_output().expect("it ends");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        assert_eq!(text(output.stderr), "", "nothing fails unseen");
-        text(output.stdout).replace(&self.path(""), "")
+        let (output, said) = shell(&script);
+        assert_eq!(said, "", "nothing fails unseen");
+        output.replace(&self.path(""), "")
     }
 }
 

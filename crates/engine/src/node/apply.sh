@@ -116,12 +116,13 @@ put_link() {
     ln -sfn "$2" "$1"
 }
 
+other_number="rename or remove it on this node, or write its number in the design"
 # own_number NAME GID: whether no group of that name is there, or one with that number.
 own_number() {
     line=$(getent group "$1") || return 0
     gid=${line#*:*:}
     gid=${gid%%:*}
-    [ "$gid" = "$2" ] || { echo "group $1 exists with gid $gid, not $2" >&2; return 1; }
+    [ "$gid" = "$2" ] || { echo "group $1 exists with gid $gid, not $2; $other_number" >&2; return 1; }
 }
 
 # account NAME UID HOME: a person's account. A name that already belongs to another number is never taken over.
@@ -129,7 +130,7 @@ account() {
     if line=$(getent passwd "$1"); then
         uid=${line#*:*:}
         uid=${uid%%:*}
-        [ "$uid" = "$2" ] || { echo "account $1 exists with uid $uid, not $2" >&2; return 1; }
+        [ "$uid" = "$2" ] || { echo "account $1 exists with uid $uid, not $2; $other_number" >&2; return 1; }
         usermod -c clusterbook -g "$2" -d "$3" -s /bin/bash "$1"
     else
         own_number "$1" "$2" || return 1

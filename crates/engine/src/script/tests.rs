@@ -7,6 +7,23 @@ use super::*;
 use crate::item::{Content, digest};
 use crate::stacks::Barrier;
 
+/// What a script writes to its standard output and its standard error.
+pub(crate) fn shell(script: &str) -> (String, String) {
+    let mut shell = Command::new("/bin/sh")
+        .arg("-s")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut input = shell.stdin.take().expect("its input");
+    input.write_all(script.as_bytes()).expect("it reads");
+    drop(input);
+    let output = shell.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (text(output.stdout), text(output.stderr))
+}
+
 /// The scripts are real shell, so they are run by the real shell, on a folder that stands for a node.
 struct Node {
     root: tempfile::TempDir,
@@ -35,22 +52,7 @@ impl Node {
 
     fn run(&self, script: &str) -> (String, String) {
         let script = script.replace("/var/lib/clusterbook", &self.path("state"));
-        let mut shell = Command::new("/bin/sh")
-            .arg("-s")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        shell
-            .stdin
-            .take()
-            .expect("its input")
-            .write_all(script.as_bytes())
-            .expect("it reads");
-        let output = shell.wait_with_output().expect("it ends");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (text(output.stdout), text(output.stderr))
+        shell(&script)
     }
 
     fn look(&self, items: &[Item]) -> Facts {
@@ -371,9 +373,13 @@ fn a_name_that_belongs_to_another_number_is_not_taken_over() {
         (
             "taro:x:1500:1500::/home/taro:/bin/bash",
             "taro:x:1500:",
-            "account taro exists with uid 1500, not 2001",
+            "account taro exists with uid 1500, not 2001; rename or remove it on this node, or write its number in the design",
         ),
-        ("", "taro:x:1500:", "group taro exists with gid 1500, not 2001"),
+        (
+            "",
+            "taro:x:1500:",
+            "group taro exists with gid 1500, not 2001; rename or remove it on this node, or write its number in the design",
+        ),
     ] {
         let node = Node::new();
         let (outcomes, told) = account_on(&node, None, passwd, group);

@@ -5,12 +5,26 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clusterbook_engine::state::{ActionRow, JournalEnd, Kind, NewApply, Outcome, StateError};
+use clusterbook_engine::state::{ActionRow, Holder, JournalEnd, Kind, NewApply, Outcome, StateError};
 
 use crate::process::{another_process, hear};
 use crate::{assert_helps, at, begin, ended, entry, holder, new_home};
 
 // ---- clusters and applies ----
+
+/// One of cluster `demo` that nobody's file or run asks for.
+fn an_apply<'a>(provider: &'a str, design: &'a str, holder: &'a Holder) -> NewApply<'a> {
+    NewApply {
+        cluster: "demo",
+        provider,
+        design,
+        design_path: None,
+        what: "apply",
+        holder,
+        run_id: None,
+        now: at(2),
+    }
+}
 
 #[test]
 fn an_apply_is_recorded_from_its_beginning_to_its_end() {
@@ -71,18 +85,7 @@ fn a_cluster_stays_at_its_provider() {
     let (_folder, home) = new_home();
     let store = home.store().unwrap();
     begin(&store, "demo").unwrap();
-    let error = store
-        .begin_apply(&NewApply {
-            cluster: "demo",
-            provider: "aws",
-            design: "{}",
-            design_path: None,
-            what: "apply",
-            holder: &holder(),
-            run_id: None,
-            now: at(2),
-        })
-        .unwrap_err();
+    let error = store.begin_apply(&an_apply("aws", "{}", &holder())).unwrap_err();
     assert_helps(&error, Kind::Yours, "made at provider local, not aws", "local");
     let id = store.cluster("demo").unwrap().unwrap().id;
     assert_eq!(store.applies(&id).unwrap().len(), 1);
@@ -93,16 +96,7 @@ fn a_design_that_is_not_json_begins_nothing() {
     let (_folder, home) = new_home();
     let store = home.store().unwrap();
     let error = store
-        .begin_apply(&NewApply {
-            cluster: "demo",
-            provider: "local",
-            design: "name: demo",
-            design_path: None,
-            what: "apply",
-            holder: &holder(),
-            run_id: None,
-            now: at(2),
-        })
+        .begin_apply(&an_apply("local", "name: demo", &holder()))
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Bug);
     assert_eq!(store.clusters().unwrap(), [], "not even the cluster");

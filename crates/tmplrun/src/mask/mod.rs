@@ -128,11 +128,7 @@ impl Masker {
         if self.is_empty() {
             return;
         }
-        value.map_texts(&mut |place, text| match self.mask_coloured(text) {
-            Cow::Owned(_) if place == Place::Key && words::is_known(text) => None,
-            Cow::Owned(masked) => Some(masked),
-            Cow::Borrowed(_) => None,
-        });
+        value.map_texts(&mut |place, text| self.replacement(place, text));
     }
 
     /// The same for the keys of `object` alone.
@@ -140,11 +136,16 @@ impl Masker {
         if self.is_empty() {
             return;
         }
-        object.map_keys(&mut |key| match self.mask(key) {
-            Cow::Owned(_) if words::is_known(key) => None,
+        object.map_keys(&mut |key| self.replacement(Place::Key, key));
+    }
+
+    /// What stands for a text of a document, if it holds a secret.
+    fn replacement(&self, place: Place, text: &str) -> Option<String> {
+        match self.mask_coloured(text) {
+            Cow::Owned(_) if place == Place::Key && words::is_known(text) => None,
             Cow::Owned(masked) => Some(masked),
             Cow::Borrowed(_) => None,
-        });
+        }
     }
 
     /// Masks an output, or what a message about one holds: the count of executions is no secret, and has to stay a number.
