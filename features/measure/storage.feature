@@ -14,7 +14,7 @@ Feature: 122 measures storage
     # A line for each process of 2 folders × 2 ways × 2 repeats × 2 operations.
     And the master answers "grep -c ^moved $(ls -td /home/taro/storage/job-*/results.txt | head -n 1)" with "64"
     And the master answers "cut -f 2 $(ls -td /home/taro/storage/job-*/results.txt | head -n 1) | sort -u | paste -sd' '" with "/home /tmp end"
-    And every node answers "ls -d /tmp/storage-* /home/taro/storage/job-*/data 2>/dev/null | wc -l" with "0"
+    And every node answers "ls -d /tmp/storage-[0-9]* /tmp/storage-taro-* /home/taro/storage/job-*/data 2>/dev/null | wc -l" with "0"
 
   Scenario: A folder where the user may not write is said to be missing, and the others are measured
     When tmplrun runs notebook 122 with
