@@ -127,7 +127,8 @@ def contains(text: str, *pieces: str) -> None:
 def describe(session: Session) -> None:
     """010: a wrong parameter is explained; a right one is saved, once."""
     notebook = session.open("010-parameters.ipynb", compute_flavor="smal")
-    step(notebook, "design = cb.Design(")
+    design = "from pathlib import Path", "design = cb.Design("
+    step(notebook, *design)
     refused = notebook.code("design.check()")
     contains(refused.run(), "DesignError", "no flavor 'smal'", "did you mean 'small'?")
     refused.scroll("end")
@@ -136,7 +137,7 @@ def describe(session: Session) -> None:
     parameters = notebook.code("cluster = ")
     parameters.set(compute_flavor="small")
     parameters.run()
-    cells = ("design = cb.Design(", "design.check()", "print(design.save(")
+    cells = (*design, "design.check()", "print(design.save(")
     contains(step(notebook, *cells)["design = cb.Design("], f"Design of {session.cluster}", *NODES)
     session.picture("010-saved")
     file = session.folder / f"{session.cluster}.cluster.yaml"
@@ -148,7 +149,7 @@ def describe(session: Session) -> None:
 
     parameters.set(compute_nodes="3")
     parameters.run()
-    step(notebook, "design = cb.Design(")
+    step(notebook, *design)
     kept = notebook.code("print(design.save(")
     contains(kept.run(), "RefusedError", "nodes: 3", "replace=True")
     assert file.read_bytes() == before[0], "a design was replaced that shouldn't have been"
@@ -265,11 +266,7 @@ def contents(session: Session) -> None:
     notebook = session.browser.open("000-contents.ipynb")
     notebook.run_all(LONG)
     assert not notebook.errors(), notebook.errors()
-    contains(
-        whole(notebook, "import clusterbook as cb\n\n\ncb.clusters()").output(),
-        session.cluster,
-        "3 of 3 nodes run",
-    )
+    contains(notebook.code("cb.clusters()").output(), session.cluster, "3 of 3 nodes run")
     wanted = (session.folder / notebook.name).read_text().count("```mermaid")
     for number in range(wanted):
         drawing = until(
