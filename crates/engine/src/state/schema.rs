@@ -102,21 +102,28 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<i64, StateEr
     }
 }
 
-/// Brings the database up to date: all steps or none.
+/// Brings the database up to date: all steps or none. One that is up to date is only read, so that opening it waits for no
+/// writer.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StateError> {
     migrate_by(connection, path, STEPS)
 }
 
 fn migrate_by(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), StateError> {
     let failed = |error| StateError::from_sql(path, "bring its tables up to date", error);
+    let missing_from = |found| {
+        usize::try_from(found)
+            .ok()
+            .and_then(|done| steps.get(done..))
+            .unwrap_or_default()
+    };
+    if missing_from(check(connection, path)?).is_empty() {
+        return Ok(());
+    }
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
-    let found = check(&transaction, path)?;
-    let missing = usize::try_from(found)
-        .ok()
-        .and_then(|done| steps.get(done..))
-        .unwrap_or_default();
+    // Asked again by one who alone may write: another process may have done it meanwhile.
+    let missing = missing_from(check(&transaction, path)?);
     if missing.is_empty() {
         return Ok(());
     }

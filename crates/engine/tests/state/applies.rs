@@ -170,8 +170,9 @@ fn a_writer_that_never_ends_is_waited_for_but_not_for_ever() {
     let error = begin(&store, "demo").unwrap_err();
     assert!(begun.elapsed() >= Duration::from_secs(4));
     assert_helps(&error, Kind::Yours, "in use", "Try again");
-    // Readers don't wait.
+    // Readers don't wait, nor does who opens the database.
     assert_eq!(store.clusters().unwrap(), []);
+    assert_eq!(home.store().unwrap().clusters().unwrap(), []);
     other.execute_batch("ROLLBACK").unwrap();
     begin(&store, "demo").unwrap();
 }

@@ -152,11 +152,12 @@ async fn try_out(request: &Request, environment: &Environment, upload: &Upload) 
 }
 
 fn sinks(arguments: &Arguments, prepared: &Prepared) -> Result<Tee> {
+    writers::check_stdout(arguments, prepared)?;
     let mut sinks = Tee::default();
     if let Some(path) = &arguments.events {
         sinks.0.push(Box::new(writers::JsonLines::create(path)?));
     }
-    if let Some(streams) = writers::Streams::create(arguments, prepared)? {
+    if let Some(streams) = writers::Streams::create(arguments)? {
         sinks.0.push(Box::new(streams));
     }
     // Reports are written at the end; that they can be is found out now.

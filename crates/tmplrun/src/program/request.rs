@@ -438,13 +438,6 @@ async fn notebook(
     }
     *parameters = all;
     let to_stdout = !quiet && output == Some(Place::Streams);
-    if to_stdout && arguments.json {
-        return Err(Error::new(
-            ErrorKind::Yours,
-            "the notebook and the result cannot both go to standard output",
-        )
-        .help("name an OUTPUT file"));
-    }
     let content = reader.fetch(&input).await?;
     if let (Some([]), Place::Streams, None) = (content.as_deref(), &input, &arguments.output) {
         let taken = arguments.input.as_deref().filter(|path| *path != "-").map(|path| {

@@ -57,6 +57,43 @@ impl EventSink for JsonLines {
 
 type Sink = Arc<Mutex<dyn Write + Send>>;
 
+/// Refuses two things that would be mixed on standard output, by whatever name each goes there.
+pub(crate) fn check_stdout(arguments: &Arguments, prepared: &Prepared) -> Result<()> {
+    let there = |path: &Path| destination::is_stdout(path);
+    let streams = [&arguments.stdout_file, &arguments.stderr_file].into_iter().flatten();
+    let outputs = prepared.request.steps.iter().filter_map(|step| step.output.as_deref());
+    let takers: Vec<&str> = [
+        (prepared.to_stdout || outputs.into_iter().any(there), "the notebook"),
+        (arguments.json, "--json"),
+        (
+            streams.into_iter().any(|path| there(stream_file(path))),
+            "what the cells print",
+        ),
+        (arguments.report.as_deref().is_some_and(there), "--report"),
+        (arguments.junit.as_deref().is_some_and(there), "--junit"),
+        (arguments.events.as_deref().is_some_and(there), "--events"),
+    ]
+    .into_iter()
+    .filter_map(|(taken, who)| taken.then_some(who))
+    .collect();
+    match takers.as_slice() {
+        [] | [_] => Ok(()),
+        takers => Err(Error::new(
+            ErrorKind::Yours,
+            format!("standard output is taken by {}", takers.join(" and by ")),
+        )
+        .help("name a file for all but one of them")),
+    }
+}
+
+/// The file of `--stdout-file` or `--stderr-file`, where `-` means standard output.
+fn stream_file(path: &Path) -> &Path {
+    match path == Path::new("-") {
+        true => Path::new("/dev/stdout"),
+        false => path,
+    }
+}
+
 /// Writes what notebooks put on their standard streams, as it comes.
 pub(crate) struct Streams {
     stdout: Option<Sink>,
@@ -64,18 +101,9 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn create(arguments: &Arguments, prepared: &Prepared) -> Result<Option<Self>> {
+    pub(crate) fn create(arguments: &Arguments) -> Result<Option<Self>> {
         let (stdout, stderr) = (&arguments.stdout_file, &arguments.stderr_file);
-        let open = |path: &Path| -> Result<Sink> {
-            let path = match path == Path::new("-") {
-                true => Path::new("/dev/stdout"),
-                false => path,
-            };
-            if destination::is_stdout(path) && (prepared.to_stdout || arguments.json) {
-                return Err(Error::new(ErrorKind::Yours, "standard output is taken already").at(path));
-            }
-            Ok(Arc::new(Mutex::new(destination::create(path)?)))
-        };
+        let open = |path: &Path| -> Result<Sink> { Ok(Arc::new(Mutex::new(destination::create(stream_file(path))?))) };
         let out = stdout.as_deref().map(open).transpose()?;
         // One file for both holds both in order.
         let err = match &out {

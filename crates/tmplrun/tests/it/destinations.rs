@@ -244,9 +244,26 @@ fn the_programs_own_streams_are_written_by_anybody() {
         assert_eq!(notebook["nbformat"], 4);
         assert!(run.stderr.starts_with("<?xml"), "{}", run.stderr);
     }
-    lab.run(&["n.ipynb", "o.ipynb", "--json", "--stdout-file", "/dev/stdout"])
-        .expect(2)
-        .says("standard output is taken already");
+    // What would be mixed there is refused before anything runs.
+    for both in [
+        &["n.ipynb", "never.ipynb", "--json", "--stdout-file", "/dev/stdout"][..],
+        &["n.ipynb", "-", "--json"],
+        &["n.ipynb", "/dev/stdout", "--json"],
+        &["n.ipynb", "/dev/fd/1", "--stdout-file", "-"],
+        &["n.ipynb", "-", "--events", "/dev/stdout"],
+        &[
+            "n.ipynb",
+            "never.ipynb",
+            "--report",
+            "/dev/stdout",
+            "--junit",
+            "/dev/stdout",
+        ],
+    ] {
+        let run = lab.run(both).expect(2).says("standard output is taken by");
+        assert_eq!(run.stdout, "", "{both:?}");
+    }
+    assert!(!lab.path("never.ipynb").exists());
     lab.assert_clean();
 }
 

@@ -107,7 +107,8 @@ fn streams_go_to_files_masked() {
         .run(&["n.ipynb", "o.ipynb", "--stdout-file", "-", "--json"])
         .expect(2);
     assert!(
-        both.stderr.contains("standard output is taken already"),
+        both.stderr
+            .contains("standard output is taken by --json and by what the cells print"),
         "{}",
         both.stderr
     );
