@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clusterbook_engine::state::{Holder, Home, StateError};
 use clusterbook_engine::{ApplyOptions, Engine, Error, Event, Events, Part, Settings, Stop, Verb};
 use clusterbook_model::Design;
 use clusterbook_providers::{Calls, Fault, FaultPlan, Operation, Scope, Scripted, World};
@@ -339,6 +340,36 @@ async fn a_name_of_another_state_folder_is_refused_and_nothing_is_made() {
     assert!(
         stranger.clusters().expect("a list").is_empty(),
         "a refused cluster is not remembered"
+    );
+}
+
+/// A process may be halted at any moment, also in the middle of writing to the state.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_is_halted_while_it_writes_is_named_to_the_next() {
+    let place = Place::new().await;
+    place.apply(&design(1, &[])).await.expect("it is made");
+    let state = place.folder.path().join("state");
+    let holder = Holder {
+        user: "ann".to_owned(),
+        host: "laptop".to_owned(),
+        pid: 4711,
+        since: jiff::Timestamp::UNIX_EPOCH,
+        what: "apply".to_owned(),
+    };
+    let home = Home::open(&state).expect("the state folder opens");
+    let _lock = home.lock("demo", &holder).expect("nobody has it");
+    let halted = rusqlite::Connection::open(state.join("state.db")).expect("the database");
+    halted.execute_batch("BEGIN IMMEDIATE").expect("nobody writes");
+
+    let second = engine(place.folder.path());
+    let plan = second.plan(&design(2, &[]), &Stop::new()).await.expect("a plan");
+    assert!(!plan.is_empty());
+    let result = second
+        .apply(&design(2, &[]), &ApplyOptions::default(), &Events::none(), &Stop::new())
+        .await;
+    assert!(
+        matches!(&result, Err(Error::State(StateError::Locked { holder: Some(named), .. })) if **named == holder),
+        "{result:?}"
     );
 }
 

@@ -5,12 +5,13 @@
 //! machine's own network, so that whatever lets this machine reach a package mirror serves the build too.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bollard::container::LogOutput;
+use bollard::errors::Error;
 use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    CommitContainerOptions, CreateContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
-    UploadToContainerOptions,
+    CommitContainerOptions, CreateContainerOptions, LogsOptions, RemoveContainerOptions, UploadToContainerOptions,
 };
 use clusterbook_model::{Base, Recipe};
 use futures::StreamExt as _;
@@ -19,7 +20,7 @@ use super::archive::Archive;
 use super::base;
 use super::engine::{Engine, explain};
 use super::labels;
-use super::listing::images;
+use super::listing::{images, state, summaries};
 use super::lock::Locks;
 use super::network::there;
 use crate::local::Report;
@@ -257,16 +258,11 @@ fn note(line: &str, tail: &mut VecDeque<String>, report: &Report<'_>) {
 async fn exit_code(engine: &Engine, container: &str, name: &str) -> Result<i64, ProviderError> {
     // The log may end a moment before the engine knows that the process did.
     for _ in 0..100 {
-        let details = engine
-            .docker
-            .inspect_container(container, None)
-            .await
-            .map_err(|error| explain(error, name))?;
-        let state = details.state.unwrap_or_default();
+        let state = state(engine, container).await.map_err(|error| explain(error, name))?;
         if state.running != Some(true) {
             return Ok(state.exit_code.unwrap_or(-1));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(ProviderError::new(
         ErrorKind::Unavailable,
@@ -312,25 +308,22 @@ async fn remove(engine: &Engine, container: &str) {
         v: true,
         ..RemoveContainerOptions::default()
     };
-    let _ = engine.docker.kill_container(container, None).await;
-    // Not there is what we want; anything else is tried again by the next build's sweep.
-    let _ = engine.docker.remove_container(container, Some(options)).await;
+    for _ in 0..20 {
+        let _ = engine.docker.kill_container(container, None).await;
+        match engine.docker.remove_container(container, Some(options.clone())).await {
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return,
+            // The engine may still be at work on what it was asked last.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    // What is left is tried again by the next build's sweep.
 }
 
 /// Removes builders that a killed process left: those of ours whose lock nobody holds.
 pub(super) async fn sweep(engine: &Engine, locks: &Locks) -> Result<(), ProviderError> {
     let domain = locks.domain();
-    let options = ListContainersOptions {
-        all: true,
-        filters: Some(HashMap::from([(
-            "label".to_owned(),
-            vec![format!("{}={domain}", labels::BUILDER)],
-        )])),
-        ..ListContainersOptions::default()
-    };
-    let list = engine
-        .docker
-        .list_containers(Some(options))
+    let of_ours = HashMap::from([("label".to_owned(), vec![format!("{}={domain}", labels::BUILDER)])]);
+    let list = summaries(engine, of_ours)
         .await
         .map_err(|error| explain(error, "builders"))?;
     for summary in list {

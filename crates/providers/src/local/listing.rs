@@ -3,8 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerSummary, ContainerSummaryStateEnum as State};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::engine::{Engine, explain};
 use super::labels;
@@ -69,31 +74,65 @@ impl Listing {
     }
 }
 
-async fn containers(engine: &Engine, cluster_id: Option<&str>) -> Result<Vec<Container>, ProviderError> {
-    let mut attempts = 0;
-    let list = loop {
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(labels::filter(cluster_id)),
-            ..ListContainersOptions::default()
-        };
-        match engine.docker.list_containers(Some(options)).await {
-            Ok(list) => break list,
-            // While Podman stops a container, it lists a state that the Docker API doesn't know. It passes.
-            Err(bollard::errors::Error::JsonDataError { .. }) if attempts < 50 => {
-                attempts += 1;
-                tokio::time::sleep(Duration::from_millis(40)).await;
-            }
-            // A container that went away while the list was made spoils it on some versions.
-            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
-                if attempts < 50 && message.contains("no such container") =>
-            {
-                attempts += 1;
-                tokio::time::sleep(Duration::from_millis(40)).await;
-            }
-            Err(error) => return Err(explain(error, "inventory")),
-        }
+/// Containers with these labels, running or not.
+pub(super) async fn summaries(
+    engine: &Engine,
+    filters: HashMap<String, Vec<String>>,
+) -> Result<Vec<ContainerSummary>, Error> {
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(filters),
+        ..ListContainersOptions::default()
     };
+    match patiently(|| engine.docker.list_containers(Some(options.clone()))).await {
+        Err(error) => reread(error, |list: &mut Vec<Value>| {
+            list.iter_mut()
+                .for_each(|container| in_dockers_words(&mut container["State"]));
+        }),
+        answer => answer,
+    }
+}
+
+/// What a container does, and how it ended.
+pub(super) async fn state(engine: &Engine, container: &str) -> Result<ContainerState, Error> {
+    let details: ContainerInspectResponse = match engine.docker.inspect_container(container, None).await {
+        Err(error) => reread(error, |details: &mut Value| {
+            in_dockers_words(&mut details["State"]["Status"]);
+        })?,
+        answer => answer?,
+    };
+    Ok(details.state.unwrap_or_default())
+}
+
+/// Podman says `stopped` of a container that has exited, until it has tidied up after it; the Docker API has no such word
+/// (<https://github.com/containers/podman/issues/28359>). Where the tidying was killed, it stays so.
+fn in_dockers_words(state: &mut Value) {
+    if state == "stopped" {
+        *state = "exited".into();
+    }
+}
+
+/// An answer that could not be read, read once more after `mend`; the same error if that is no help.
+fn reread<J: DeserializeOwned + Serialize, T: DeserializeOwned>(
+    error: Error,
+    mend: impl FnOnce(&mut J),
+) -> Result<T, Error> {
+    let Error::JsonDataError { contents, .. } = &error else {
+        return Err(error);
+    };
+    let Ok(mut answer) = serde_json::from_str(contents) else {
+        return Err(error);
+    };
+    mend(&mut answer);
+    serde_json::to_value(answer)
+        .and_then(serde_json::from_value)
+        .map_err(|_| error)
+}
+
+async fn containers(engine: &Engine, cluster_id: Option<&str>) -> Result<Vec<Container>, ProviderError> {
+    let list = summaries(engine, labels::filter(cluster_id))
+        .await
+        .map_err(|error| explain(error, "inventory"))?;
     let mut found = Vec::with_capacity(list.len());
     for summary in list {
         if let Some(container) = container(engine, summary).await? {
@@ -150,12 +189,11 @@ async fn container(engine: &Engine, summary: ContainerSummary) -> Result<Option<
 }
 
 async fn never_started(engine: &Engine, id: &str) -> Result<bool, ProviderError> {
-    match engine.docker.inspect_container(id, None).await {
-        Ok(details) => Ok(details
-            .state
-            .and_then(|state| state.started_at)
+    match state(engine, id).await {
+        Ok(state) => Ok(state
+            .started_at
             .is_none_or(|at| at.is_empty() || at.starts_with("0001-"))),
-        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(true),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(true),
         Err(error) => Err(explain(error, "inventory")),
     }
 }
@@ -202,19 +240,22 @@ fn resources(list: impl Iterator<Item = (String, HashMap<String, String>)>) -> V
     sorted.into_values().collect()
 }
 
-/// Podman looks at every image of a list once more, and the list fails as a whole when one of them has been removed in between.
-async fn patiently<T, F>(mut list: impl FnMut() -> F) -> Result<T, bollard::errors::Error>
+/// Podman looks at each thing in a list once more, and the list fails as a whole when one has been removed in between.
+async fn patiently<T, F>(mut list: impl FnMut() -> F) -> Result<T, Error>
 where
-    F: Future<Output = Result<T, bollard::errors::Error>>,
+    F: Future<Output = Result<T, Error>>,
 {
     let mut tries = 0;
     loop {
         match list().await {
-            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
-                if message.contains("image not known") && tries < 20 =>
+            Err(Error::DockerResponseServerError { message, .. })
+                if tries < 50
+                    && ["image not known", "no such container"]
+                        .iter()
+                        .any(|words| message.contains(words)) =>
             {
                 tries += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
             }
             answer => return answer,
         }
@@ -248,8 +289,6 @@ pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ProviderError
 
 #[cfg(test)]
 mod tests {
-    use bollard::errors::Error;
-
     use super::*;
 
     fn refusal(message: &str) -> Error {
@@ -260,16 +299,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_image_that_is_removed_meanwhile_does_not_spoil_the_list() {
-        let mut answers = vec![Ok(7), Err(refusal("locating image with ID \"d887\": image not known"))];
-        let asked = patiently(|| std::future::ready(answers.pop().expect("asked too often")));
-        assert_eq!(asked.await.expect("the second answer"), 7);
+    async fn what_is_removed_meanwhile_does_not_spoil_the_list() {
+        for gone in [
+            "locating image with ID \"d887\": image not known",
+            "no container with ID f0: no such container",
+        ] {
+            let mut answers = vec![Ok(7), Err(refusal(gone))];
+            let asked = patiently(|| std::future::ready(answers.pop().expect("asked too often")));
+            assert_eq!(asked.await.expect("the second answer"), 7);
+        }
     }
 
-    #[tokio::test]
-    async fn any_other_refusal_is_told_at_once() {
-        let mut answers = vec![Err::<(), _>(refusal("no space left on device"))];
-        let asked = patiently(|| std::future::ready(answers.pop().expect("asked too often")));
-        assert!(asked.await.is_err());
+    fn unreadable(contents: &str) -> Error {
+        Error::JsonDataError {
+            message: "unknown variant".to_owned(),
+            contents: contents.to_owned(),
+            column: 1,
+        }
+    }
+
+    fn listed(contents: &str) -> Result<Vec<ContainerSummary>, Error> {
+        reread(unreadable(contents), |list: &mut Vec<Value>| {
+            list.iter_mut()
+                .for_each(|container| in_dockers_words(&mut container["State"]));
+        })
+    }
+
+    #[test]
+    fn podmans_stopped_is_exited() {
+        let list = listed(r#"[{"Id": "a", "State": "stopped"}, {"Id": "b", "State": "running"}]"#);
+        let states: Vec<_> = list.unwrap().into_iter().map(|container| container.state).collect();
+        assert_eq!(states, [Some(State::EXITED), Some(State::RUNNING)]);
+        for other in [r#"[{"State": "levitating"}]"#, "{}", "<html>"] {
+            assert!(listed(other).is_err(), "{other}");
+        }
     }
 }
