@@ -6,8 +6,6 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerSummary, ContainerSummaryStateEnum as State};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions};
-
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -85,10 +83,7 @@ pub(super) async fn summaries(
         ..ListContainersOptions::default()
     };
     match patiently(|| engine.docker.list_containers(Some(options.clone()))).await {
-        Err(error) => reread(error, |list: &mut Vec<Value>| {
-            list.iter_mut()
-                .for_each(|container| in_dockers_words(&mut container["State"]));
-        }),
+        Err(error) => reread(error, states_of_list),
         answer => answer,
     }
 }
@@ -96,37 +91,36 @@ pub(super) async fn summaries(
 /// What a container does, and how it ended.
 pub(super) async fn state(engine: &Engine, container: &str) -> Result<ContainerState, Error> {
     let details: ContainerInspectResponse = match engine.docker.inspect_container(container, None).await {
-        Err(error) => reread(error, |details: &mut Value| {
-            in_dockers_words(&mut details["State"]["Status"]);
-        })?,
-        answer => answer?,
+        Err(error) => reread(error, state_of_details)?,
+        Ok(details) => details,
     };
     Ok(details.state.unwrap_or_default())
 }
 
-/// Podman says `stopped` of a container that has exited, until it has tidied up after it; the Docker API has no such word
-/// (<https://github.com/containers/podman/issues/28359>). Where the tidying was killed, it stays so.
-fn in_dockers_words(state: &mut Value) {
-    if state == "stopped" {
-        *state = "exited".into();
-    }
+fn states_of_list(answer: &mut Value) -> Vec<&mut Value> {
+    let list = answer.as_array_mut().into_iter().flatten();
+    list.filter_map(|container| container.get_mut("State")).collect()
 }
 
-/// An answer that could not be read, read once more after `mend`; the same error if that is no help.
-fn reread<J: DeserializeOwned + Serialize, T: DeserializeOwned>(
-    error: Error,
-    mend: impl FnOnce(&mut J),
-) -> Result<T, Error> {
+fn state_of_details(answer: &mut Value) -> Vec<&mut Value> {
+    answer.pointer_mut("/State/Status").into_iter().collect()
+}
+
+/// Reads an answer that could not be read once more, in Docker's words: Podman says `stopped` of a container that has exited, until
+/// it has tidied up after it (<https://github.com/containers/podman/issues/28359>). Where the tidying was killed, it stays so.
+fn reread<T: DeserializeOwned>(error: Error, states: impl Fn(&mut Value) -> Vec<&mut Value>) -> Result<T, Error> {
     let Error::JsonDataError { contents, .. } = &error else {
         return Err(error);
     };
     let Ok(mut answer) = serde_json::from_str(contents) else {
         return Err(error);
     };
-    mend(&mut answer);
-    serde_json::to_value(answer)
-        .and_then(serde_json::from_value)
-        .map_err(|_| error)
+    for state in states(&mut answer) {
+        if state == "stopped" {
+            *state = "exited".into();
+        }
+    }
+    serde_json::from_value(answer).map_err(|_| error)
 }
 
 async fn containers(engine: &Engine, cluster_id: Option<&str>) -> Result<Vec<Container>, ProviderError> {
@@ -310,6 +304,13 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn any_other_refusal_is_told_at_once() {
+        let mut answers = vec![Err::<(), _>(refusal("no space left on device"))];
+        let asked = patiently(|| std::future::ready(answers.pop().expect("asked too often")));
+        assert!(asked.await.is_err());
+    }
+
     fn unreadable(contents: &str) -> Error {
         Error::JsonDataError {
             message: "unknown variant".to_owned(),
@@ -318,20 +319,27 @@ mod tests {
         }
     }
 
-    fn listed(contents: &str) -> Result<Vec<ContainerSummary>, Error> {
-        reread(unreadable(contents), |list: &mut Vec<Value>| {
-            list.iter_mut()
-                .for_each(|container| in_dockers_words(&mut container["State"]));
-        })
-    }
-
     #[test]
     fn podmans_stopped_is_exited() {
-        let list = listed(r#"[{"Id": "a", "State": "stopped"}, {"Id": "b", "State": "running"}]"#);
-        let states: Vec<_> = list.unwrap().into_iter().map(|container| container.state).collect();
+        let list: Vec<ContainerSummary> = reread(
+            unreadable(r#"[{"Id": "a", "State": "stopped"}, {"Id": "b", "State": "running"}]"#),
+            states_of_list,
+        )
+        .unwrap();
+        let states: Vec<_> = list.into_iter().map(|container| container.state).collect();
         assert_eq!(states, [Some(State::EXITED), Some(State::RUNNING)]);
-        for other in [r#"[{"State": "levitating"}]"#, "{}", "<html>"] {
-            assert!(listed(other).is_err(), "{other}");
+        let details: ContainerInspectResponse = reread(
+            unreadable(r#"{"State": {"Status": "stopped", "ExitCode": 3}}"#),
+            state_of_details,
+        )
+        .unwrap();
+        assert_eq!(details.state.unwrap().exit_code, Some(3));
+        for other in [r#"[{"State": "levitating"}]"#, "[1, null]", "7", "{}", "<html>"] {
+            assert!(
+                reread::<Vec<ContainerSummary>>(unreadable(other), states_of_list).is_err(),
+                "{other}"
+            );
+            assert!(reread::<ContainerInspectResponse>(unreadable(other), state_of_details).is_err() || other == "{}");
         }
     }
 }
