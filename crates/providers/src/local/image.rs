@@ -4,21 +4,20 @@
 //! APIs both do alike; their build endpoints differ in where steps run and which limits they ask for. The steps use the
 //! machine's own network, so that whatever lets this machine reach a package mirror serves the build too.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    CommitContainerOptions, CreateContainerOptions, LogsOptions, RemoveContainerOptions, UploadToContainerOptions,
+    CommitContainerOptions, CreateContainerOptions, RemoveContainerOptions, UploadToContainerOptions,
 };
 use clusterbook_model::{Base, Recipe};
-use futures::StreamExt as _;
 
 use super::archive::Archive;
 use super::base;
 use super::engine::{Engine, explain};
+use super::follow::follow;
 use super::labels;
 use super::listing::{images, state, summaries};
 use super::lock::Locks;
@@ -30,8 +29,6 @@ use crate::{Ack, ErrorKind, ProviderError, ProviderOptions};
 const WORK: &str = "var/lib/clusterbook-build";
 /// Builders' names begin with this; no node's does.
 const BUILDERS: &str = "clusterbook-build-";
-/// So many last lines of a failed build are told.
-const TAIL: usize = 12;
 
 /// The steps. Services must not start while packages are installed: the network is the machine's own.
 const RUN: &str = r#"set -eu
@@ -179,7 +176,6 @@ async fn run(
     let tail = follow(engine, container, report).await?;
     let code = exit_code(engine, container, name).await?;
     if code != 0 {
-        let tail: Vec<String> = tail.into();
         return Err(ProviderError::new(
             ErrorKind::Invalid,
             name,
@@ -214,45 +210,6 @@ async fn run(
         .await
         .map_err(failed)?;
     Ok(())
-}
-
-/// Tells each line that the builder prints, and returns the last ones.
-async fn follow(engine: &Engine, container: &str, report: &Report<'_>) -> Result<VecDeque<String>, ProviderError> {
-    let options = LogsOptions {
-        follow: true,
-        stdout: true,
-        stderr: true,
-        tail: "all".to_owned(),
-        ..LogsOptions::default()
-    };
-    let mut logs = engine.docker.logs(container, Some(options));
-    let mut tail = VecDeque::new();
-    let mut open = String::new();
-    while let Some(output) = logs.next().await {
-        let output = output.map_err(|error| explain(error, report.resource()))?;
-        let (LogOutput::StdOut { message }
-        | LogOutput::StdErr { message }
-        | LogOutput::Console { message }
-        | LogOutput::StdIn { message }) = output;
-        open.push_str(&String::from_utf8_lossy(&message));
-        while let Some(end) = open.find('\n') {
-            let line: String = open.drain(..=end).collect();
-            note(line.trim(), &mut tail, report);
-        }
-    }
-    note(open.trim(), &mut tail, report);
-    Ok(tail)
-}
-
-fn note(line: &str, tail: &mut VecDeque<String>, report: &Report<'_>) {
-    if line.is_empty() {
-        return;
-    }
-    report.say(line);
-    if tail.len() == TAIL {
-        tail.pop_front();
-    }
-    tail.push_back(line.to_owned());
 }
 
 async fn exit_code(engine: &Engine, container: &str, name: &str) -> Result<i64, ProviderError> {

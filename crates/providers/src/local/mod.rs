@@ -9,6 +9,7 @@
 mod archive;
 mod base;
 mod engine;
+mod follow;
 mod image;
 mod labels;
 mod listing;
