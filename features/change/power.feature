@@ -33,7 +33,7 @@ Feature: A cluster is powered off for the weekend and on again
     Then it succeeds
     And the provider's listing is as noted
     And the provider lists exactly what the design says
-    And the job is COMPLETED within 120 s
+    And the job is COMPLETED
     And the answers of all nodes to "sacctmgr -nP show associations && sacct -n -X --allusers --name=hello --starttime=now-1days && squeue -h --name=waits -o '%i %u %T %r'" are as noted
     And the answers of all nodes to "journalctl -q -u slurmctld -o short-full | head -n 1" are as noted
     And the master answers "test -s /var/log/journal/$(cat /etc/machine-id)/system.journal && journalctl -q -u slurmctld | grep -q . && echo kept" with "kept"
@@ -47,7 +47,7 @@ Feature: A cluster is powered off for the weekend and on again
       #SBATCH --nodes=1 --time=5
       sleep 300
       """
-    Then the job is RUNNING within 30 s
+    Then the job is RUNNING
     When tmplrun runs notebook 911
     Then it ends with exit code 1
     And it says "end_jobs = True"
@@ -67,4 +67,4 @@ Feature: A cluster is powered off for the weekend and on again
     When tmplrun runs notebook 912
     Then it succeeds
     And the provider's listing is as noted
-    And the job is COMPLETED within 120 s
+    And the job is COMPLETED

@@ -17,7 +17,7 @@ Feature: People come and go
       #SBATCH --nodes=1 --time=5
       sleep 300
       """
-    Then the job is RUNNING within 30 s
+    Then the job is RUNNING
     When tmplrun runs notebook 052 with
       | names | [hanako] |
     Then it ends with exit code 1
@@ -56,7 +56,7 @@ Feature: People come and go
       #SBATCH --nodes=2 --time=5
       srun hostname
       """
-    Then the job is COMPLETED within 60 s
+    Then the job is COMPLETED
     # Slurm knows new members at once, not when it next looks by itself.
     When tmplrun runs notebook 051 with
       | users | [{name: taro, groups: [lab]}, {name: hanako, groups: [], sudo: false, keys: []}] |
@@ -70,7 +70,7 @@ Feature: People come and go
       #SBATCH --nodes=2 --time=5
       srun hostname
       """
-    Then the job is COMPLETED within 60 s
+    Then the job is COMPLETED
     And the master answers "sudo -u hanako sbatch --chdir=/tmp --wrap=hostname 2>&1 | grep -c 'group not permitted'" with "1"
     When tmplrun runs notebook 052 with
       | names       | [hanako, jiro] |

@@ -19,7 +19,7 @@ Feature: Slurm gives GPUs out as GRES
       #SBATCH --nodes=2 --ntasks-per-node=1 --gres=gpu:t4:2 --time=5
       srun bash -c 'echo $(hostname): GPUs $SLURM_STEP_GPUS, CUDA $CUDA_VISIBLE_DEVICES'
       """
-    Then the job is COMPLETED within 60 s
+    Then the job is COMPLETED
     And its output is, in any order
       """
       c1: GPUs 0,1, CUDA 0,1

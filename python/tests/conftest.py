@@ -86,7 +86,7 @@ def make_world(
         process = subprocess.Popen([world_program(), "--socket", socket, "--plan", plan])
         world = World(socket, process)
         worlds.append(world)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not socket.exists():
             assert process.poll() is None and time.monotonic() < deadline, "the world didn't start"
             time.sleep(0.01)
@@ -120,10 +120,21 @@ class Script:
                 return line
         pytest.fail(f"{text!r} never came:\n{''.join(seen)}")
 
+    def await_frozen_call(self, world: World) -> None:
+        """For a program that says READY, waits for a line, says CALLING and calls: the world answers nothing to that call."""
+        self.await_line("READY")
+        world.freeze()
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.await_line("CALLING")
+        # It has begun a moment later; no sign of it can be seen from outside.
+        time.sleep(1.0)
+
     def press(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def end(self, within: float = 20) -> str:
+    def end(self, within: float = 120) -> str:
         rest, _ = self.process.communicate(timeout=within)
         return rest
 
@@ -135,6 +146,7 @@ def script(hermetic: Path) -> Iterator[Callable[[str], Script]]:
     def start(text: str) -> Script:
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(text)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -151,5 +163,6 @@ def script(hermetic: Path) -> Iterator[Callable[[str], Script]]:
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()
-        if one.process.stdout is not None:
-            one.process.stdout.close()
+        for pipe in (one.process.stdin, one.process.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -162,7 +162,7 @@ def test_two_writers(world: World) -> None:
     thread = threading.Thread(target=cluster.apply, kwargs={"progress": False})
     thread.start()
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not lock.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)

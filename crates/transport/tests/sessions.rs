@@ -37,7 +37,7 @@ async fn run(pool: &Pool, target: &Target, line: &str) -> Result<Output, Error> 
 
 /// Waits for something that another task will do.
 async fn until(condition: impl Fn() -> bool) {
-    for _ in 0..2000 {
+    for _ in 0..12_000 {
         if condition() {
             return;
         }
@@ -490,7 +490,7 @@ async fn waiting_has_an_end_and_tells_the_last_failure() {
     };
     let pool = pool(&identity);
     let error = pool
-        .wait_ready(&nobody, Duration::from_millis(100), &CancellationToken::new())
+        .wait_ready(&nobody, Duration::from_secs(1), &CancellationToken::new())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);

@@ -124,7 +124,7 @@ async fn the_real_server_agrees() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
-    for _ in 0..2000 {
+    for _ in 0..12_000 {
         if trace.exists() {
             break;
         }

@@ -1,5 +1,6 @@
 //! One writer at a time, and stopping it.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -58,10 +59,12 @@ fn the_first_ctrl_c_stops_at_a_safe_point_and_the_next_apply_goes_on() {
 #[test]
 fn the_second_ctrl_c_stops_now() {
     let place = Place::with_faults(SLOW);
-    let child = begun(&place);
+    let mut child = begun(&place);
     signal(&child, Signal::INT);
     // Two signals of one sort at the same moment are one; the next is sent when the first was heard.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    let told = BufReader::with_capacity(1, child.stderr.as_mut().unwrap());
+    let heard = told.lines().any(|line| line.unwrap().contains("Press Ctrl-C again"));
+    assert!(heard);
     signal(&child, Signal::INT);
     let stopped = Ran::of(child.wait_with_output().unwrap());
     stopped.refused(130, &["Stopping now"]);

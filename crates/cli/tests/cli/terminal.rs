@@ -74,8 +74,6 @@ impl Session {
             }
         }
         self.seen = self.seen.split_once(question).unwrap().1.to_owned();
-        // A person takes a moment, and by then the terminal shows nothing of a passphrase.
-        std::thread::sleep(std::time::Duration::from_millis(100));
         self.keys.write_all(answer.as_bytes()).unwrap();
     }
 

@@ -35,7 +35,7 @@ async fn idle(trial: &mut Trial, nodes: String) -> Outcome {
         .split(", ")
         .map(|node| (node.to_owned(), "idle".to_owned()))
         .collect();
-    watch::until(30, &format!("{nodes} to be idle in sinfo"), async || {
+    watch::until(&format!("{nodes} to be idle in sinfo"), async || {
         let found = states(&place).await?;
         ensure(found == wanted, || format!("sinfo says {found:?}"))?;
         Ok(Some(()))
@@ -95,10 +95,10 @@ fn job(trial: &Trial) -> Outcome<u64> {
         .ok_or_else(|| Problem::new("no job was submitted in this scenario"))
 }
 
-#[then(expr = "the job is {word} within {int} s")]
-async fn job_state(trial: &mut Trial, state: String, seconds: u64) -> Outcome {
+#[then(expr = "the job is {word}")]
+async fn job_state(trial: &mut Trial, state: String) -> Outcome {
     let (place, id) = (trial.place()?, job(trial)?);
-    watch::until(seconds, &format!("job {id} to be {state}"), async || {
+    watch::until(&format!("job {id} to be {state}"), async || {
         let found = job_field(&place, id, "JobState").await?;
         ensure(found == state, || format!("it is {found}"))?;
         Ok(Some(()))
@@ -109,7 +109,7 @@ async fn job_state(trial: &mut Trial, state: String, seconds: u64) -> Outcome {
 #[then(expr = "the job waits because of {string}")]
 async fn job_waits(trial: &mut Trial, reason: String) -> Outcome {
     let (place, id) = (trial.place()?, job(trial)?);
-    watch::until(30, &format!("job {id} to wait because of {reason}"), async || {
+    watch::until(&format!("job {id} to wait because of {reason}"), async || {
         let state = job_field(&place, id, "JobState").await?;
         let found = job_field(&place, id, "Reason").await?;
         ensure(state == "PENDING" && found == reason, || {

@@ -231,7 +231,7 @@ async fn start(trial: &mut Trial, input: String, step: &Step) -> Outcome {
 #[when(expr = "its job is cancelled once it has said {string}")]
 async fn cancel(trial: &mut Trial, wanted: String) -> Outcome {
     let place = trial.place()?;
-    watch::until(60, &format!("the job to say {wanted}"), async || {
+    watch::until(&format!("the job to say {wanted}"), async || {
         let said = events(&place).iter().any(|event| {
             event["event"] == "output" && event["text"].as_str().is_some_and(|text| text.contains(&wanted))
         });
@@ -273,7 +273,7 @@ async fn jobs_were(trial: &mut Trial, names: String, state: String) -> Outcome {
     let mut wanted: Vec<(String, String)> = names.split(", ").map(|name| (name.to_owned(), state.clone())).collect();
     wanted.sort();
     // A job is COMPLETING for a moment after its last word.
-    watch::until(20, &format!("the jobs to be {state}"), async || {
+    watch::until(&format!("the jobs to be {state}"), async || {
         let mut found = jobs(&place, run).await?;
         found.sort();
         ensure(found == wanted, || format!("Slurm says {found:?}"))?;
@@ -301,7 +301,7 @@ async fn holds(trial: &mut Trial, name: String, wanted: String) -> Outcome {
 #[then("nothing of these runs is left on the cluster")]
 async fn nothing_left(trial: &mut Trial) -> Outcome {
     let place = trial.place()?;
-    watch::until(20, "taro's processes and files to go", async || {
+    watch::until("taro's processes and files to go", async || {
         // What taro runs on any node, and what the runs have written into the shared home.
         let command =
             "stat -c %U /proc/[0-9]* 2>/dev/null | grep -cx taro; ls -A /home/taro/.cache/tmplrun/jobs | wc -l";

@@ -198,7 +198,7 @@ async fn plan_removes(trial: &mut Trial, wanted: String) -> Outcome {
 #[then("no process that was started here is left")]
 async fn no_process(trial: &mut Trial) -> Outcome {
     let place = trial.place()?;
-    watch::until(10, "all processes to end", async || {
+    watch::until("all processes to end", async || {
         let left = place.processes();
         ensure(left.is_empty(), || format!("these run: {left:?}"))?;
         Ok(Some(()))

@@ -142,7 +142,7 @@ async fn wait_for_nodes(trial: &mut Trial, count: usize) -> Outcome {
     let place = trial.place()?;
     let engine = Engine::find()?;
     let running = &mut trial.running;
-    watch::until(180, &format!("{count} running nodes"), async || {
+    watch::until(&format!("{count} running nodes"), async || {
         let found = engine.listing(place.cluster()).await?;
         let started = found.nodes.iter().filter(|node| node.running).count() >= count;
         if !started && let Some(program) = running.last_mut() {
@@ -159,7 +159,7 @@ async fn wait_for_nodes(trial: &mut Trial, count: usize) -> Outcome {
 async fn find(trial: &mut Trial, name: &str) -> Outcome<Container> {
     let place = trial.place()?;
     let engine = Engine::find()?;
-    watch::until(180, &format!("node {name} to run"), async || {
+    watch::until(&format!("node {name} to run"), async || {
         let found = engine.listing(place.cluster()).await?;
         Ok(found.nodes.into_iter().find(|node| node.node == name && node.running))
     })

@@ -180,11 +180,7 @@ fn a_pipe_or_a_device_gets_the_notebook_once_and_stays() {
         .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Run::from(command.output().unwrap()).expect(0);
     for (name, holds) in [("events", "run_finished"), ("junit", "</testsuites>")] {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while !lab.await_file(name).contains(holds) {
-            assert!(std::time::Instant::now() < deadline, "{name}: {}", lab.text(name));
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        lab.await_text(name, holds);
     }
     // A link: what would be replaced by mistake is no device of this machine.
     symlink("/dev/null", lab.path("null")).unwrap();

@@ -1,8 +1,6 @@
 //! How kernels, cells and runs end: by themselves, by force, by request; and what is left.
 
-use std::time::{Duration, Instant};
-
-use crate::lab::{Lab, Run, alive, code, signal, stream};
+use crate::lab::{Lab, Run, alive, code, signal, stream, until};
 
 #[test]
 fn a_kernel_that_dies_is_noticed_at_once() {
@@ -15,11 +13,9 @@ fn a_kernel_that_dies_is_noticed_at_once() {
             code("1"),
         ],
     );
-    let start = Instant::now();
     lab.run(&["n.ipynb", "o.ipynb"])
         .expect(138)
         .says("the kernel's process ended while this cell ran (exit status: 3)");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let all = lab.read("o.ipynb");
     // A marker cell stands at the top.
     assert_eq!(stream(&all, 1), "alive\n");
@@ -91,15 +87,13 @@ fn a_cell_that_takes_too_long_is_interrupted() {
     lab.notebook(
         "n.ipynb",
         &[
-            code("import time\nprint('begun', flush=True)\ntime.sleep(100)"),
+            code("import time\nprint('begun', flush=True)\ntime.sleep(1000)\nprint('slept')"),
             code("1"),
         ],
     );
-    let start = Instant::now();
     lab.run(&["n.ipynb", "o.ipynb", "--execution-timeout", "1"])
         .expect(1)
         .says("the cell ran longer than 1 s");
-    assert!(start.elapsed() < Duration::from_secs(20));
     let all = lab.read("o.ipynb");
     // Two marker cells stand before it.
     assert_eq!(stream(&all, 2), "begun\n");
@@ -113,7 +107,7 @@ fn a_cell_that_takes_too_long_is_interrupted() {
 fn a_cell_that_ignores_interrupts_is_killed() {
     let lab = Lab::new();
     let stubborn =
-        "import time\nwhile True:\n    try:\n        time.sleep(100)\n    except KeyboardInterrupt:\n        pass";
+        "import time\nwhile True:\n    try:\n        time.sleep(1000)\n    except KeyboardInterrupt:\n        pass";
     lab.notebook("n.ipynb", &[code(stubborn)]);
     lab.run(&["n.ipynb", "o.ipynb", "--execution-timeout", "1"])
         .expect(1)
@@ -161,7 +155,7 @@ fn ctrl_c_while_the_kernel_starts_ends_the_run() {
     let lab = Lab::new();
     lab.write(
         "home/.local/share/jupyter/kernels/silent/kernel.json",
-        r#"{"argv": ["sh", "-c", "echo $$ > pids; exec sleep 100"], "display_name": "Silent", "language": "python"}"#,
+        r#"{"argv": ["sh", "-c", "echo $$ > pids; exec sleep 1000"], "display_name": "Silent", "language": "python"}"#,
     );
     lab.notebook("n.ipynb", &[code("1")]);
     let child = lab.start(&["n.ipynb", "o.ipynb", "-k", "silent"]);
@@ -178,18 +172,17 @@ fn ctrl_c_while_the_kernel_starts_ends_the_run() {
 fn the_second_ctrl_c_stops_at_once() {
     let lab = Lab::new();
     let stubborn = "import os, time\nopen('pids.new', 'w').write(str(os.getpid()))\nos.rename('pids.new', 'pids')\n\
-                    while True:\n    try:\n        time.sleep(100)\n    except KeyboardInterrupt:\n        open('heard', 'w').write('1')";
+                    while True:\n    try:\n        time.sleep(1000)\n    except KeyboardInterrupt:\n        open('heard', 'w').write('1')";
     lab.notebook("n.ipynb", &[code(stubborn)]);
     let child = lab.start(&["n.ipynb", "o.ipynb"]);
     let pid = lab.await_file("pids");
     signal(child.id(), "INT");
     lab.await_file("heard");
-    let start = Instant::now();
     signal(child.id(), "INT");
-    Run::from(child.wait_with_output().unwrap()).expect(130);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(!alive(&pid));
+    Run::from(child.wait_with_output().unwrap())
+        .expect(130)
+        .says("stopped at once");
+    until(|| alive(&pid).then(|| "the kernel outlives the runner".to_owned()));
     lab.assert_clean();
 }
 
@@ -202,14 +195,7 @@ fn a_killed_runner_takes_its_kernel_along() {
     let (kernel, grandchild) = pids.split_once(' ').unwrap();
     signal(child.id(), "KILL");
     child.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while alive(kernel) || alive(grandchild) {
-        assert!(
-            Instant::now() < deadline,
-            "the kernel, or its child, outlived the runner"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| (alive(kernel) || alive(grandchild)).then(|| "the kernel, or its child, outlives the runner".to_owned()));
     lab.await_nothing();
 }
 

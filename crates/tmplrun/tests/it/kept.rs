@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, alive, code, python, signal, stream};
+use crate::lab::{Lab, alive, code, python, signal, stream, until};
 
 const REGISTER: &str = "import json, os, socket\ndef register(value):\n    s = socket.socket(socket.AF_UNIX)\n    \
                         s.connect(os.environ['TMPLRUN_MASK'])\n    f = s.makefile('rw')\n    \
@@ -99,9 +99,7 @@ fn a_kernel_that_is_gone_or_does_not_fit_is_not_gone_on_in() {
     let lab = Lab::new();
     let kernel = fail(&lab);
     signal(kernel["pid"].as_u64().unwrap().try_into().unwrap(), "KILL");
-    while alive(&kernel["pid"].to_string()) {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    until(|| alive(&kernel["pid"].to_string()).then(|| "the kernel outlives its death".to_owned()));
     lab.run(&["n.ipynb", "o.ipynb", "--resume"])
         .expect(1)
         .says("no kernel was kept: the notebook runs from its start");

@@ -23,6 +23,16 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
+/// Looks until nothing is wrong any more. What happens here takes moments; the patience is for a machine that is busy.
+#[track_caller]
+pub(crate) fn until(mut wrong: impl FnMut() -> Option<String>) {
+    let begun = Instant::now();
+    while let Some(wrong) = wrong() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{wrong}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 pub(crate) fn code(source: &str) -> Value {
     tagged(source, &[])
 }
@@ -186,14 +196,17 @@ impl Lab {
 
     /// Waits until a file that a notebook writes is there, and reads it.
     pub(crate) fn await_file(&self, name: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            match std::fs::read_to_string(self.path(name)) {
-                Ok(text) if !text.is_empty() => return text,
-                _ => assert!(Instant::now() < deadline, "{name} was not written"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.await_text(name, "")
+    }
+
+    /// Waits until a file that is written meanwhile holds this, and reads it.
+    pub(crate) fn await_text(&self, name: &str, holds: &str) -> String {
+        let mut text = String::new();
+        until(|| {
+            text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+            (text.is_empty() || !text.contains(holds)).then(|| format!("{name} doesn't come to hold {holds:?}: {text}"))
+        });
+        text
     }
 
     /// The processes that were started from here, whoever their parent is now.
@@ -212,8 +225,7 @@ impl Lab {
 
     /// Waits until nothing that was started from here lives, and no file or socket of the runner is left.
     pub(crate) fn await_nothing(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
+        until(|| {
             let processes = self.processes();
             let files: Vec<_> = std::fs::read_dir(self.path("t"))
                 .unwrap()
@@ -221,15 +233,9 @@ impl Lab {
                 .collect();
             let folder = self.path("t").display().to_string();
             let sockets = std::fs::read_to_string("/proc/net/unix").unwrap().contains(&folder);
-            if processes.is_empty() && files.is_empty() && !sockets {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "left behind: processes {processes:?}, files {files:?}, sockets: {sockets}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            (!processes.is_empty() || !files.is_empty() || sockets)
+                .then(|| format!("left behind: processes {processes:?}, files {files:?}, sockets: {sockets}"))
+        });
     }
 
     /// The runner's private folders are gone.

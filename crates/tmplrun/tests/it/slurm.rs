@@ -192,10 +192,7 @@ fn progress_is_shown_while_the_job_runs() {
         &[code("print('first words')"), until("go"), code("print('last words')")],
     );
     let child = cluster.start(&["n.ipynb", "o.ipynb", "--events", "e.jsonl", "--log-output"]);
-    while !(lab.path("e.jsonl").exists() && lab.text("e.jsonl").contains("first words")) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert!(!lab.text("e.jsonl").contains("last words"));
+    assert!(!lab.await_text("e.jsonl", "first words").contains("last words"));
     lab.write("go", "");
     Cluster::finish(child)
         .expect(0)
@@ -212,9 +209,7 @@ fn a_job_that_waits_says_why() {
     lab.notebook("n.ipynb", &[code("1")]);
     lab.write("slurm/hold", "");
     let child = cluster.start(&["n.ipynb", "o.ipynb", "--events", "e.jsonl"]);
-    while !(lab.path("e.jsonl").exists() && lab.text("e.jsonl").contains("PENDING")) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    lab.await_text("e.jsonl", "PENDING");
     std::fs::remove_file(lab.path("slurm/hold")).unwrap();
     Cluster::finish(child).expect(0).says("job 1 is PENDING (Resources)");
     cluster.assert_clean();
@@ -369,9 +364,10 @@ fn a_node_that_fails_leaves_what_was_saved() {
         &[code("print('kept')"), code("print('reached')"), until("never")],
     );
     let child = cluster.start(&["n.ipynb", "o.ipynb", "--events", "e.jsonl", "--json"]);
-    while !(lab.path("e.jsonl").exists() && lab.text("e.jsonl").matches("\"cell_started\"").count() == 3) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    crate::lab::until(|| {
+        let events = lab.await_file("e.jsonl");
+        (events.matches("\"cell_started\"").count() < 3).then(|| format!("the third cell doesn't start: {events}"))
+    });
     cluster.end("NODE_FAIL", "KILL");
     let run = Cluster::finish(child)
         .expect(138)
@@ -407,7 +403,7 @@ fn a_job_that_slurm_ends_is_saved_and_says_why() {
             "n.ipynb",
             &[
                 code("print('kept')"),
-                code("open('there', 'w').write('x')\nimport time\ntime.sleep(100)"),
+                code("open('there', 'w').write('x')\nimport time\ntime.sleep(1000)"),
             ],
         );
         let child = cluster.start(&["n.ipynb", "o.ipynb"]);
@@ -427,7 +423,7 @@ fn ctrl_c_interrupts_the_cell_and_saves() {
         "n.ipynb",
         &[
             code("print('kept')"),
-            code("open('there', 'w').write('x')\nimport time\ntime.sleep(100)"),
+            code("open('there', 'w').write('x')\nimport time\ntime.sleep(1000)"),
             code("1"),
         ],
     );
@@ -477,12 +473,8 @@ fn ctrl_c_twice_leaves_the_job_and_says_how_to_find_it() {
         .says(&left);
     // It is left to itself, and ends by itself.
     lab.write("go", "");
-    while !std::fs::read_to_string(folder.join("events.jsonl"))
-        .unwrap()
-        .contains("\"end\"")
-    {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let events = folder.join("events.jsonl");
+    lab.await_text(events.to_str().unwrap(), "\"end\"");
     assert!(std::path::Path::new(&left).exists());
 }
 

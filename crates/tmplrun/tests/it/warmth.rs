@@ -110,16 +110,16 @@ fn what_a_kernel_does_at_its_end_is_done_before_the_next_notebook() {
     let lab = Lab::new();
     // At its end IPython forgets what cells have named, in any order; the finalizer's function has with it what it needs.
     let ways = [
-        "import atexit, time\natexit.register(lambda: (time.sleep(0.7), open('late', 'w').write('yes')))",
+        "import atexit, time\natexit.register(lambda: (time.sleep(0.3), open('late', 'w').write('yes')))",
         "late = open('late', 'w')\nlate.write('yes')",
         "import threading, time\n\
-         threading.Thread(target=lambda: (time.sleep(0.7), open('late', 'w').write('yes'))).start()",
+         threading.Thread(target=lambda: (time.sleep(0.3), open('late', 'w').write('yes'))).start()",
         // It is deaf to the signals by which the kernel and the runner end it, and gone before they lose patience.
         "import subprocess\n\
-         p = subprocess.Popen(['sh', '-c', 'trap \"\" TERM; echo; exec >&-; sleep 0.4; printf yes >late'],\n\
+         p = subprocess.Popen(['sh', '-c', 'trap \"\" TERM; echo; exec >&-; sleep 0.3; printf yes >late'],\n\
          \u{20}                    stdout=subprocess.PIPE)\np.stdout.read()\np.stdout.close()",
         "import weakref, time\nclass C: pass\nc = C()\n\
-         weakref.finalize(c, lambda sleep=time.sleep: (sleep(0.7), open('late', 'w').write('yes')))",
+         weakref.finalize(c, lambda sleep=time.sleep: (sleep(0.3), open('late', 'w').write('yes')))",
     ];
     let look = "import os\nprint(open('late').read())\nos.remove('late')";
     let cells: Vec<[&str; 1]> = ways.iter().flat_map(|way| [[*way], [look]]).collect();
