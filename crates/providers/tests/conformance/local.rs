@@ -180,6 +180,16 @@ async fn builders(engine: &Docker, tag: &str) -> usize {
     panic!("the engine doesn't list builders");
 }
 
+/// Lets a build go on until its builder is there.
+async fn begun<T: std::fmt::Debug>(build: &mut (impl Future<Output = T> + Unpin), engine: &Docker, recipe: &Recipe) {
+    while builders(engine, &recipe.tag()).await == 0 {
+        tokio::select! {
+            answers = &mut *build => panic!("it takes minutes, and ended: {answers:?}"),
+            () = tokio::time::sleep(std::time::Duration::from_millis(50)) => {}
+        }
+    }
+}
+
 async fn built(provider: &Local, recipe: &Recipe) -> bool {
     let inventory = provider.inventory(&Scope::All).await.unwrap();
     inventory.images.contains(&recipe.tag())
@@ -209,18 +219,15 @@ async fn a_build_that_fails_half_way_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_can_be_stopped_and_leaves_nothing() {
-    let recipe = small_recipe("sleep 60\n");
+    let recipe = small_recipe("sleep 600\n");
     let (provider, engine) = (Local::new(options()), engine());
     let context = quiet();
     let request = [Request::BuildImage(recipe.clone())];
     let build = provider.submit(&request, &context);
-    let stop = async {
-        while builders(&engine, &recipe.tag()).await == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        context.cancel.cancel();
-    };
-    let (answers, ()) = tokio::join!(build, stop);
+    tokio::pin!(build);
+    begun(&mut build, &engine, &recipe).await;
+    context.cancel.cancel();
+    let answers = build.await;
     let error = answers.into_iter().next().unwrap().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Cancelled, "{error:?}");
     assert_eq!(builders(&engine, &recipe.tag()).await, 0);
@@ -263,15 +270,7 @@ async fn a_builder_left_by_a_killed_process_is_swept() {
         // Dropped in the middle: no cleanup runs, as after kill -9.
         let build = provider.submit(&request, &context);
         tokio::pin!(build);
-        loop {
-            tokio::select! {
-                answers = &mut build => panic!("it sleeps, and still ended: {answers:?}"),
-                () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
-            }
-            if builders(&engine, &recipe.tag()).await == 1 {
-                break;
-            }
-        }
+        begun(&mut build, &engine, &recipe).await;
     }
     assert_eq!(builders(&engine, &recipe.tag()).await, 1);
     let nothing = Request::DeleteNetwork(clusterbook_providers::Mark {
