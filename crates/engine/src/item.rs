@@ -563,6 +563,19 @@ impl Item {
             )
     }
 
+    /// Whether what was found is on its way to something else, and may have got there before anything is done about it.
+    pub(crate) fn passes(&self, found: &str) -> bool {
+        match self.kind {
+            Kind::Service { .. } | Kind::NoService { .. } | Kind::MountUnit { .. } => {
+                // What systemd brings about, or tries again and again; see systemctl(1).
+                let passing = ["activating", "deactivating", "reloading", "refreshing"];
+                found.split(' ').next().is_some_and(|state| passing.contains(&state))
+            }
+            // A database that doesn't run has nothing in it.
+            _ => self.in_database() && found == ABSENT,
+        }
+    }
+
     /// Whether it is kept in Slurm's database.
     pub(crate) fn in_database(&self) -> bool {
         matches!(

@@ -88,8 +88,7 @@ pub(crate) fn differences(wanted: Wanted, facts: &Facts) -> Vec<Difference> {
             barrier,
             found: found.to_owned(),
             step: Step {
-                // A database that doesn't run has nothing in it: it may be there again before this step's turn.
-                expected: (!stale && (!item.in_database() || found != ABSENT)).then(|| found.to_owned()),
+                expected: (!stale && !item.passes(found)).then(|| found.to_owned()),
                 stale,
                 item,
             },

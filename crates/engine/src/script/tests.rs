@@ -618,6 +618,33 @@ fn a_daemon_reads_again_what_was_edited_behind_its_back() {
 }
 
 #[test]
+fn a_daemon_on_its_way_is_not_held_to_where_it_was_seen() {
+    let daemon = Item::service("slurmd", Refresh::Restart, &[]);
+    let mount = Item::mount_unit(
+        "data.mount",
+        "/data",
+        &Item::file("/etc/systemd/system/data.mount", 0o644, "[Mount]\n"),
+    );
+    for (item, state, held) in [
+        (&daemon, "active", true),
+        (&daemon, "failed", true),
+        (&daemon, "inactive", true),
+        (&daemon, "activating", false),
+        (&daemon, "reloading", false),
+        (&mount, "failed", true),
+        (&mount, "deactivating", false),
+    ] {
+        let found = format!("{state} none");
+        let wanted = vec![("workers", Barrier::Controller, item.clone())];
+        let differences = crate::observe::differences(wanted, &Facts::from([(item.key.clone(), found.clone())]));
+        let expected = held.then_some(found);
+        assert_eq!(differences[0].step.expected, expected, "{state}");
+        let script = apply("0123456789ab", 1, &[differences[0].step.clone()]);
+        assert_eq!(script.contains("if expect 0"), held, "{state}");
+    }
+}
+
+#[test]
 fn a_daemon_is_refreshed_when_anything_that_it_reads_changes() {
     let service = |text: &str| Item::service("munge", Refresh::Restart, &[&Item::file("/etc/key", 0o400, text)]).want;
     assert_ne!(service("a"), service("b"));

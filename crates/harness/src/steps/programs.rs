@@ -121,14 +121,6 @@ async fn succeeds(trial: &mut Trial) -> Outcome {
     trial.ran()?.succeeded()
 }
 
-#[then(expr = "it takes at most {int} s")]
-async fn takes(trial: &mut Trial, seconds: u32) -> Outcome {
-    let ran = trial.ran()?;
-    ensure(ran.seconds <= f64::from(seconds), || {
-        format!("it took {:.1} s", ran.seconds)
-    })
-}
-
 fn squeeze(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
