@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -120,13 +122,18 @@ def test_the_interpreter_is_free_meanwhile(world: World) -> None:
     plans: list[int] = []
     thread = threading.Thread(target=lambda: plans.append(len(cluster.plan())))
     world.freeze()
-    thread.start()
-    # A call that held the interpreter would never let these turns end, for nobody else thaws the world.
-    for _ in range(20):
-        time.sleep(0.005)
-    assert thread.is_alive()
-    world.thaw()
-    thread.join()
+    # A call that held the interpreter would let no turn end before another process thaws the world, and then be over.
+    with subprocess.Popen(
+        ["sh", "-c", f"sleep 30; kill -CONT {world.process.pid}"], start_new_session=True
+    ) as other:
+        thread.start()
+        for _ in range(20):
+            time.sleep(0.005)
+        free = thread.is_alive()
+        world.thaw()
+        thread.join()
+        os.killpg(other.pid, signal.SIGKILL)
+    assert free
     assert len(plans) == 1
 
 

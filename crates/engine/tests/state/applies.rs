@@ -173,7 +173,7 @@ fn a_writer_that_never_ends_is_waited_for_but_not_for_ever() {
     assert_eq!(home.store().unwrap().clusters().unwrap(), []);
     // Without waiting, this would be refused too.
     let ends = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_secs(3));
         other.execute_batch("ROLLBACK").unwrap();
     });
     begin(&store, "demo").unwrap();
